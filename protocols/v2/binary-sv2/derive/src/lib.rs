@@ -1,0 +1,1 @@
+//! Derive macros Encodable and Decodable for stratum-binary-sv2.

@@ -1,0 +1,1 @@
+//! Bytes in, Stratum V2 frames out, plain or over Noise.

@@ -1,0 +1,1 @@
+//! Stratum V2 frames: header, Sv2Frame, NoiseFrame, EitherFrame.

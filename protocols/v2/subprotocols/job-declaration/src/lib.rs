@@ -1,0 +1,1 @@
+//! Messages of the Stratum V2 job declaration protocol.

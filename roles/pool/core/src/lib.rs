@@ -1,0 +1,1 @@
+//! The pool's rules without I/O: hub and downstream connections.

@@ -1,0 +1,1 @@
+//! A Stratum V2 mining pool.

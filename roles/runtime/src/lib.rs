@@ -1,0 +1,1 @@
+//! The shell every role shares: configuration, logging, signals, tasks, drain.

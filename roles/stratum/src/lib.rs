@@ -1,0 +1,1 @@
+//! Stratum: pool, template provider, miner and demo in one binary.

@@ -1,0 +1,2 @@
+//! The `stratum` command.
+fn main() {}

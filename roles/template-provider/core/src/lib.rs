@@ -1,0 +1,1 @@
+//! The template provider's rules without I/O.

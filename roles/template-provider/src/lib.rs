@@ -1,0 +1,1 @@
+//! A Stratum V2 template provider on any Bitcoin node.

@@ -1,0 +1,1 @@
+//! Golden data and the helpers that read it.

@@ -1,0 +1,1 @@
+//! Pooled byte buffers for the Stratum V2 codec.

@@ -1,0 +1,1 @@
+//! Stratum V2 connections over TCP, plain or Noise, with limits and deadlines.
