@@ -74,6 +74,9 @@ impl Now {
         let micros = self.instant + duration;
         // Whole seconds are counted on the monotonic clock, so many small steps add up to the same wall time.
         let secs = micros.as_micros() / 1_000_000 - self.instant.as_micros() / 1_000_000;
-        Self { instant: micros, unix_secs: self.unix_secs.saturating_add(secs) }
+        Self {
+            instant: micros,
+            unix_secs: self.unix_secs.saturating_add(secs),
+        }
     }
 }

@@ -1,1 +1,149 @@
-//! Derive macros Encodable and Decodable for stratum-binary-sv2.
+//! Derive macros `Encodable` and `Decodable` for `stratum-binary-sv2`, where they are documented and re-exported.
+//!
+//! Both take structs with named fields and at most one lifetime. `Decodable` also implements `IntoOwned`.
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::{ToTokens, quote};
+use syn::spanned::Spanned;
+use syn::{Data, DeriveInput, Error, Field, Fields, GenericParam, Lifetime, parse_macro_input};
+
+/// Implements `binary_sv2::Encodable`: the fields one after another, in the order of the struct.
+#[proc_macro_derive(Encodable)]
+pub fn derive_encodable(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input, encodable)
+}
+
+/// Implements `binary_sv2::Decodable` and `binary_sv2::IntoOwned`: the fields one after another, borrowing from the
+/// payload; an error names the field.
+#[proc_macro_derive(Decodable)]
+pub fn derive_decodable(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input, decodable)
+}
+
+/// What both derives need to know of a struct.
+struct Message<'i> {
+    input: &'i DeriveInput,
+    fields: Vec<&'i Field>,
+    lifetime: Option<&'i Lifetime>,
+}
+
+fn expand(input: &DeriveInput, implement: fn(&Message<'_>) -> Tokens) -> TokenStream {
+    match inspect(input) {
+        Ok(message) => implement(&message).into(),
+        Err(error) => error.to_compile_error().into(),
+    }
+}
+
+fn inspect(input: &DeriveInput) -> Result<Message<'_>, Error> {
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new(
+            input.ident.span(),
+            "a message is a struct: enums and unions have no form on the wire",
+        ));
+    };
+    let Fields::Named(fields) = &data.fields else {
+        return Err(Error::new(
+            input.ident.span(),
+            "a message has named fields: errors name the field",
+        ));
+    };
+    let mut lifetime = None;
+    for parameter in &input.generics.params {
+        match parameter {
+            GenericParam::Lifetime(found) if lifetime.is_none() => lifetime = Some(&found.lifetime),
+            GenericParam::Lifetime(found) => {
+                return Err(Error::new(
+                    found.span(),
+                    "a message borrows from one payload: one lifetime at most",
+                ));
+            }
+            other => {
+                return Err(Error::new(
+                    other.span(),
+                    "a message has no type or const parameters",
+                ));
+            }
+        }
+    }
+    Ok(Message {
+        input,
+        fields: fields.named.iter().collect(),
+        lifetime,
+    })
+}
+
+fn encodable(message: &Message<'_>) -> Tokens {
+    let name = &message.input.ident;
+    let (impl_generics, type_generics, where_clause) = message.input.generics.split_for_impl();
+    let fields: Vec<_> = message.fields.iter().map(|field| &field.ident).collect();
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics ::binary_sv2::Encodable for #name #type_generics #where_clause {
+            #[inline]
+            fn encoded_len(&self) -> usize {
+                0 #(+ ::binary_sv2::Encodable::encoded_len(&self.#fields))*
+            }
+
+            #[inline]
+            fn encode(
+                &self,
+                writer: &mut ::binary_sv2::Writer<'_>,
+            ) -> ::core::result::Result<(), ::binary_sv2::BufferTooShort> {
+                #(::binary_sv2::Encodable::encode(&self.#fields, writer)?;)*
+                ::core::result::Result::Ok(())
+            }
+        }
+    }
+}
+
+fn decodable(message: &Message<'_>) -> Tokens {
+    let name = &message.input.ident;
+    let fields: Vec<_> = message.fields.iter().map(|field| &field.ident).collect();
+    let types: Vec<_> = message.fields.iter().map(|field| &field.ty).collect();
+    let field_names = message.fields.iter().map(|field| {
+        let ident = field.ident.to_token_stream().to_string();
+        ident.strip_prefix("r#").unwrap_or(&ident).to_owned()
+    });
+    let (payload, generics, owned) = match message.lifetime {
+        Some(lifetime) => (quote!(#lifetime), quote!(<#lifetime>), quote!(<'static>)),
+        None => (quote!('payload), quote!(), quote!()),
+    };
+    quote! {
+        #[automatically_derived]
+        impl<#payload> ::binary_sv2::Decodable<#payload> for #name #generics {
+            const FIXED_LEN: ::core::option::Option<usize> = {
+                let lens: &[::core::option::Option<usize>] =
+                    &[#(<#types as ::binary_sv2::Decodable<#payload>>::FIXED_LEN),*];
+                ::binary_sv2::sum_of_fixed_lens(lens)
+            };
+
+            #[inline]
+            fn decode(
+                reader: &mut ::binary_sv2::Reader<#payload>,
+            ) -> ::core::result::Result<Self, ::binary_sv2::DecodeError> {
+                ::core::result::Result::Ok(Self {
+                    #(#fields: match <#types as ::binary_sv2::Decodable<#payload>>::decode(reader) {
+                        ::core::result::Result::Ok(value) => value,
+                        ::core::result::Result::Err(error) => {
+                            return ::core::result::Result::Err(error.in_field(#field_names));
+                        }
+                    },)*
+                })
+            }
+        }
+
+        #[automatically_derived]
+        impl #generics ::binary_sv2::IntoOwned for #name #generics {
+            type Owned = #name #owned;
+
+            fn into_owned(self) -> #name #owned {
+                #name {
+                    #(#fields: ::binary_sv2::IntoOwned::into_owned(self.#fields),)*
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Messages of extension 0x0001, extension negotiation.
+
+use binary_sv2::{Decodable, Encodable, Seq064K};
+
+const_sv2::extension_negotiation_messages!(
+    binary_sv2::message_enum,
+    [
+        /// Any message of extension 0x0001.
+        ExtensionNegotiationMessage, extension_negotiation;
+    ]
+);
+
+/// Asks for extensions (extension 0x0001, 1).
+#[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+pub struct RequestExtensions<'a> {
+    /// Chosen by the client, echoed in the answer.
+    pub request_id: u16,
+    /// Extension numbers that the client wishes to use.
+    pub requested_extensions: Seq064K<'a, u16>,
+}
+
+/// Grants the supported subset of the requested extensions (extension 0x0001, 2).
+#[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+pub struct RequestExtensionsSuccess<'a> {
+    /// Chosen by the client, echoed in the answer.
+    pub request_id: u16,
+    /// The requested extensions that the server supports.
+    pub supported_extensions: Seq064K<'a, u16>,
+}
+
+/// None of the requested extensions is supported, or required ones are missing (extension 0x0001, 3).
+#[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+pub struct RequestExtensionsError<'a> {
+    /// Chosen by the client, echoed in the answer.
+    pub request_id: u16,
+    /// The requested extensions that the server does not support.
+    pub unsupported_extensions: Seq064K<'a, u16>,
+    /// Extensions that the server requires and the client did not request.
+    pub required_extensions: Seq064K<'a, u16>,
+}
