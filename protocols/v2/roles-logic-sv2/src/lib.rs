@@ -5,3 +5,10 @@ extern crate alloc;
 
 pub mod block_template;
 pub mod clock;
+pub mod coinbase;
+mod hash;
+pub mod header;
+pub mod job;
+pub mod merkle;
+pub mod target;
+mod wide;

@@ -1,0 +1,240 @@
+//! Jobs: one immutable value per template and payout, shared by every channel that mines it.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bitcoin::{Amount, ScriptBuf, TxOut};
+
+use crate::clock::Instant;
+use crate::coinbase::{
+    Coinbase, CoinbaseError, CoinbaseTemplate, CustomCoinbase, script_sig_tag, split_by_weight,
+};
+use crate::merkle::root_from_path;
+use crate::target::{NbitsError, Target};
+
+/// The block to build on, as the last `SetNewPrevHash` (or a custom job) names it. Shared by all jobs on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainTip {
+    /// Hash of the block to build on, 32 raw bytes.
+    pub prev_hash: [u8; 32],
+    /// Compact form of the network target, as it goes into headers.
+    pub nbits: u32,
+    /// Earliest ntime allowed, in Unix seconds.
+    pub min_ntime: u32,
+    /// A hash that does not exceed this is a block.
+    pub network_target: Target,
+    /// When the tip became known.
+    pub received_at: Instant,
+}
+
+impl ChainTip {
+    /// The tip with the network target that `nbits` stands for.
+    ///
+    /// # Errors
+    /// `nbits` that consensus refuses.
+    pub fn new(
+        prev_hash: [u8; 32],
+        nbits: u32,
+        min_ntime: u32,
+        received_at: Instant,
+    ) -> Result<Self, NbitsError> {
+        let network_target = Target::from_nbits(nbits)?;
+        Ok(Self {
+            prev_hash,
+            nbits,
+            min_ntime,
+            network_target,
+            received_at,
+        })
+    }
+}
+
+/// What a block template says, borrowed from the message (7.2).
+#[derive(Clone, Copy, Debug)]
+pub struct JobTemplate<'a> {
+    /// The template's number, named again when a solution is submitted.
+    pub template_id: u64,
+    /// Block version to start from.
+    pub version: u32,
+    /// The coinbase's fields.
+    pub coinbase: CoinbaseTemplate<'a>,
+    /// Path from the coinbase to the root, deepest first.
+    pub merkle_path: &'a [[u8; 32]],
+}
+
+/// What a miner works on: immutable, made once, shared as `Arc` by standard and extended channels alike.
+///
+/// What differs by channel stays with the channel: job id, target, extranonce prefix, and the tip it is mined on.
+#[derive(Clone, Debug)]
+pub struct Job {
+    template_id: Option<u64>,
+    version: u32,
+    version_rolling_allowed: bool,
+    merkle_path: Box<[[u8; 32]]>,
+    coinbase: Coinbase,
+}
+
+impl Job {
+    /// A job from parts made elsewhere; `template_id` is `None` for custom jobs and for jobs from an upstream.
+    pub fn new(
+        template_id: Option<u64>,
+        version: u32,
+        version_rolling_allowed: bool,
+        merkle_path: impl Into<Box<[[u8; 32]]>>,
+        coinbase: Coinbase,
+    ) -> Self {
+        Self {
+            template_id,
+            version,
+            version_rolling_allowed,
+            merkle_path: merkle_path.into(),
+            coinbase,
+        }
+    }
+
+    /// A job that a client chose itself (`SetCustomMiningJob`); its miner may roll the version.
+    ///
+    /// # Errors
+    /// A coinbase that cannot be built.
+    pub fn custom(
+        version: u32,
+        coinbase: &CustomCoinbase<'_>,
+        merkle_path: impl Into<Box<[[u8; 32]]>>,
+        full_extranonce_size: usize,
+    ) -> Result<Self, CoinbaseError> {
+        let coinbase = Coinbase::from_custom(coinbase, full_extranonce_size)?;
+        Ok(Self::new(None, version, true, merkle_path, coinbase))
+    }
+
+    /// The template it was made from, which a block solution names; `None` for custom jobs and jobs from an upstream.
+    pub const fn template_id(&self) -> Option<u64> {
+        self.template_id
+    }
+
+    /// Block version to start from.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whether an extended channel may change the bits of BIP323.
+    pub const fn version_rolling_allowed(&self) -> bool {
+        self.version_rolling_allowed
+    }
+
+    /// Path from the coinbase to the root, deepest first, 32 raw bytes each.
+    pub const fn merkle_path(&self) -> &[[u8; 32]] {
+        &self.merkle_path
+    }
+
+    /// The coinbase without its extranonce.
+    pub const fn coinbase(&self) -> &Coinbase {
+        &self.coinbase
+    }
+
+    /// Bytes of the extranonce, the server's prefix included.
+    pub const fn full_extranonce_size(&self) -> usize {
+        self.coinbase.full_extranonce_size()
+    }
+
+    /// The merkle root for an extranonce in two parts; a standard channel has no second part.
+    ///
+    /// `None` when the parts together have not [`Self::full_extranonce_size`] bytes.
+    #[inline]
+    pub fn merkle_root(&self, extranonce_prefix: &[u8], extranonce: &[u8]) -> Option<[u8; 32]> {
+        let txid = self.coinbase.txid(extranonce_prefix, extranonce)?;
+        Some(root_from_path(&txid, &self.merkle_path))
+    }
+}
+
+/// An output of the coinbase and its part of the reward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payout {
+    /// Where the money goes.
+    pub script_pubkey: ScriptBuf,
+    /// Part of the reward relative to the weights of the other payouts; 0 makes an output without value.
+    pub weight: u32,
+}
+
+/// Makes jobs that pay the same outputs under the same tag and extranonce size.
+#[derive(Clone, Debug)]
+pub struct JobFactory {
+    payouts: Vec<Payout>,
+    tag: Vec<u8>,
+    full_extranonce_size: usize,
+    version_rolling_allowed: bool,
+}
+
+impl JobFactory {
+    /// A factory for one payout variant.
+    ///
+    /// # Errors
+    /// No payout with a weight, a tag or an extranonce that does not fit the scriptSig.
+    pub fn new(
+        payouts: Vec<Payout>,
+        pool_tag: &str,
+        miner_tag: &str,
+        full_extranonce_size: usize,
+        version_rolling_allowed: bool,
+    ) -> Result<Self, CoinbaseError> {
+        if payouts.iter().all(|payout| payout.weight == 0) {
+            return Err(CoinbaseError::NoPayout);
+        }
+        let tag = script_sig_tag(pool_tag, miner_tag, full_extranonce_size)?;
+        Ok(Self {
+            payouts,
+            tag,
+            full_extranonce_size,
+            version_rolling_allowed,
+        })
+    }
+
+    /// The job for a template, the reward split by weight.
+    ///
+    /// # Errors
+    /// A template whose coinbase cannot be built.
+    pub fn job(&self, template: &JobTemplate<'_>) -> Result<Arc<Job>, CoinbaseError> {
+        let weights: Vec<u32> = self.payouts.iter().map(|payout| payout.weight).collect();
+        let values = split_by_weight(template.coinbase.value_remaining_sats, &weights)?;
+        let outputs: Vec<TxOut> = self
+            .payouts
+            .iter()
+            .zip(values)
+            .map(|(payout, sats)| TxOut {
+                value: Amount::from_sat(sats),
+                script_pubkey: payout.script_pubkey.clone(),
+            })
+            .collect();
+        self.job_with_outputs(template, &outputs)
+    }
+
+    /// The job for a template with the outputs given, which must be worth exactly what the template leaves.
+    ///
+    /// # Errors
+    /// A template whose coinbase cannot be built with these outputs.
+    pub fn job_with_outputs(
+        &self,
+        template: &JobTemplate<'_>,
+        outputs: &[TxOut],
+    ) -> Result<Arc<Job>, CoinbaseError> {
+        let coinbase = Coinbase::from_template(
+            &template.coinbase,
+            outputs,
+            &self.tag,
+            self.full_extranonce_size,
+        )?;
+        let id = Some(template.template_id);
+        Ok(Arc::new(Job::new(
+            id,
+            template.version,
+            self.version_rolling_allowed,
+            template.merkle_path,
+            coinbase,
+        )))
+    }
+
+    /// Bytes that this factory adds to a coinbase's scriptSig, extranonce included.
+    pub fn script_sig_size(&self) -> usize {
+        self.tag.len() + self.full_extranonce_size
+    }
+}
