@@ -1,1 +1,3 @@
 //! A CPU miner that speaks Stratum V2.
+
+pub mod hasher;
