@@ -1,0 +1,260 @@
+//! A queue of bytes on pooled memory.
+
+use alloc::vec::Vec;
+
+use crate::pool::{BufferPool, DefaultPool};
+
+/// Something bytes can be appended to without passing them through a buffer in between.
+pub trait Append {
+    /// Number of bytes it holds.
+    fn len(&self) -> usize;
+
+    /// Whether it holds no byte.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds `len` bytes of unspecified contents at the end and gives them to be overwritten.
+    fn append(&mut self, len: usize) -> &mut [u8];
+
+    /// Takes back everything after the first `len` bytes.
+    fn truncate(&mut self, len: usize);
+}
+
+impl Append for Vec<u8> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, len: usize) -> &mut [u8] {
+        let start = self.len();
+        self.resize(start + len, 0);
+        &mut self[start..]
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.truncate(len);
+    }
+}
+
+/// A queue of bytes: filled at the end, consumed at the front, without memory while it is empty.
+///
+/// Its memory comes from a pool with the first bytes and goes back with [`Buffer::release`] or on
+/// drop. It grows without limit: whoever fills it bounds it.
+#[derive(Debug)]
+pub struct Buffer<P: BufferPool = DefaultPool> {
+    pool: P,
+    storage: Option<P::Storage>,
+    start: usize,
+    end: usize,
+}
+
+impl<P: BufferPool> Buffer<P> {
+    /// An empty queue that will take its memory from `pool`.
+    pub const fn new(pool: P) -> Self {
+        Self {
+            pool,
+            storage: None,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Number of bytes waiting to be consumed.
+    pub const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether no byte waits to be consumed.
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Bytes of memory it holds; 0 when released.
+    pub fn capacity(&self) -> usize {
+        self.storage
+            .as_ref()
+            .map_or(0, |storage| storage.as_ref().len())
+    }
+
+    /// The bytes waiting to be consumed.
+    pub fn filled(&self) -> &[u8] {
+        self.storage
+            .as_ref()
+            .map_or(&[], |storage| &storage.as_ref()[self.start..self.end])
+    }
+
+    /// The bytes waiting to be consumed, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        match &mut self.storage {
+            Some(storage) => &mut storage.as_mut()[self.start..self.end],
+            None => &mut [],
+        }
+    }
+
+    /// The memory behind the filled bytes, of unspecified contents: write here, then
+    /// [`Buffer::advance`].
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        match &mut self.storage {
+            Some(storage) => &mut storage.as_mut()[self.end..],
+            None => &mut [],
+        }
+    }
+
+    /// Adds the first `len` bytes of [`Buffer::spare_mut`] to the filled ones; at most all of them.
+    pub fn advance(&mut self, len: usize) {
+        self.end += len.min(self.capacity() - self.end);
+    }
+
+    /// Drops the first `len` filled bytes; at most all of them.
+    pub const fn consume(&mut self, len: usize) {
+        if len < self.len() {
+            self.start += len;
+        } else {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Makes [`Buffer::spare_mut`] at least `len` bytes long, by moving the filled bytes to the front
+    /// where that is enough, otherwise into longer memory.
+    pub fn reserve(&mut self, len: usize) {
+        let capacity = self.capacity();
+        if capacity - self.end >= len {
+            return;
+        }
+        let filled = self.len();
+        match &mut self.storage {
+            Some(storage) if capacity - filled >= len => {
+                storage.as_mut().copy_within(self.start..self.end, 0);
+            }
+            _ => {
+                let mut longer = self.pool.take(filled.saturating_add(len));
+                longer.as_mut()[..filled].copy_from_slice(self.filled());
+                self.storage = Some(longer);
+            }
+        }
+        self.start = 0;
+        self.end = filled;
+    }
+
+    /// Gives the memory back to the pool if no byte waits to be consumed.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.storage = None;
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+}
+
+impl<P: BufferPool + Default> Default for Buffer<P> {
+    fn default() -> Self {
+        Self::new(P::default())
+    }
+}
+
+impl<P: BufferPool> Append for Buffer<P> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, len: usize) -> &mut [u8] {
+        // Twice as much as there is, so that many small frames cost few moves.
+        if self.capacity() - self.end < len {
+            self.reserve(len.max(self.len()));
+        }
+        let start = self.end;
+        self.advance(len);
+        match &mut self.storage {
+            Some(storage) => &mut storage.as_mut()[start..self.end],
+            None => &mut [],
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.end = self.start + len;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::LocalPool;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(Vec<u8>),
+        Fill { room: usize, bytes: Vec<u8> },
+        Consume(usize),
+        Truncate(usize),
+        Release,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..9_000);
+        prop_oneof![
+            bytes().prop_map(Step::Append),
+            (0..9_000usize, bytes()).prop_map(|(room, bytes)| Step::Fill { room, bytes }),
+            (0..20_000usize).prop_map(Step::Consume),
+            (0..20_000usize).prop_map(Step::Truncate),
+            Just(Step::Release),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_queue(steps in prop::collection::vec(step(), 0..40)) {
+            let mut buffer = Buffer::<LocalPool>::default();
+            let mut model = VecDeque::new();
+            for step in steps {
+                match step {
+                    Step::Append(bytes) => {
+                        buffer.append(bytes.len()).copy_from_slice(&bytes);
+                        model.extend(bytes);
+                    }
+                    Step::Fill { room, bytes } => {
+                        buffer.reserve(room);
+                        let spare = buffer.spare_mut();
+                        prop_assert!(spare.len() >= room);
+                        let len = bytes.len().min(spare.len());
+                        spare[..len].copy_from_slice(&bytes[..len]);
+                        buffer.advance(len);
+                        model.extend(&bytes[..len]);
+                    }
+                    Step::Consume(len) => {
+                        buffer.consume(len);
+                        model.drain(..len.min(model.len()));
+                    }
+                    Step::Truncate(len) => {
+                        buffer.truncate(len);
+                        model.truncate(len);
+                    }
+                    Step::Release => {
+                        buffer.release();
+                        prop_assert!(!model.is_empty() || buffer.capacity() == 0);
+                    }
+                }
+                prop_assert_eq!(buffer.filled(), model.make_contiguous());
+                prop_assert_eq!(buffer.filled_mut(), model.make_contiguous());
+                prop_assert_eq!(buffer.is_empty(), model.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn advancing_too_far_stops_at_the_end() {
+        let mut buffer = Buffer::<LocalPool>::default();
+        buffer.advance(5);
+        assert_eq!(buffer.len(), 0);
+        buffer.reserve(1);
+        buffer.advance(usize::MAX);
+        assert_eq!(buffer.len(), buffer.capacity());
+    }
+}
