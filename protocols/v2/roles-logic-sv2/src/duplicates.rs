@@ -80,7 +80,8 @@ impl DuplicateSet {
     /// Remembers the share with this block hash (32 raw bytes).
     pub fn insert(&mut self, hash: &[u8; 32]) -> Insertion {
         let fingerprint = fingerprint(hash);
-        if self.slots.get(self.slot_of(fingerprint)) == Some(&fingerprint) {
+        let mut slot = self.slot_of(fingerprint);
+        if self.slots.get(slot) == Some(&fingerprint) {
             return Insertion::Duplicate;
         }
         if self.len >= self.limit {
@@ -89,8 +90,8 @@ impl DuplicateSet {
         // At most 85 % of the slots are taken, so that a search ends soon.
         if (self.len + 1) * 20 > self.slots.len() * 17 {
             self.grow();
+            slot = self.slot_of(fingerprint);
         }
-        let slot = self.slot_of(fingerprint);
         if let Some(slot) = self.slots.get_mut(slot) {
             *slot = fingerprint;
             self.len += 1;

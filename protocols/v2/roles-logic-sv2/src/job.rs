@@ -1,10 +1,12 @@
 //! Jobs: one immutable value per template and payout, shared by every channel that mines it.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bitcoin::{Amount, ScriptBuf, TxOut};
+
+use mining_sv2::SetCustomMiningJob;
+use template_distribution_sv2::{NewTemplate, SetNewPrevHash};
 
 use crate::clock::Instant;
 use crate::coinbase::{
@@ -48,10 +50,28 @@ impl ChainTip {
             received_at,
         })
     }
+
+    /// The tip that a template provider announces.
+    ///
+    /// What counts as a block follows from nBits, as consensus has it; the message's own target is not used.
+    ///
+    /// # Errors
+    /// `nbits` that consensus refuses.
+    pub fn from_template_provider(
+        message: &SetNewPrevHash,
+        received_at: Instant,
+    ) -> Result<Self, NbitsError> {
+        Self::new(
+            message.prev_hash.0,
+            message.nbits,
+            message.header_timestamp,
+            received_at,
+        )
+    }
 }
 
-/// What a block template says, borrowed from the message (7.2).
-#[derive(Clone, Copy, Debug)]
+/// What a block template says, borrowed from the message (7.2); jobs share its path.
+#[derive(Clone, Debug)]
 pub struct JobTemplate<'a> {
     /// The template's number, named again when a solution is submitted.
     pub template_id: u64,
@@ -60,7 +80,26 @@ pub struct JobTemplate<'a> {
     /// The coinbase's fields.
     pub coinbase: CoinbaseTemplate<'a>,
     /// Path from the coinbase to the root, deepest first.
-    pub merkle_path: &'a [[u8; 32]],
+    pub merkle_path: Arc<[[u8; 32]]>,
+}
+
+impl<'a> From<&'a NewTemplate<'_>> for JobTemplate<'a> {
+    fn from(message: &'a NewTemplate<'_>) -> Self {
+        Self {
+            template_id: message.template_id,
+            version: message.version,
+            coinbase: CoinbaseTemplate {
+                tx_version: message.coinbase_tx_version,
+                script_sig_prefix: message.coinbase_prefix.as_bytes(),
+                input_sequence: message.coinbase_tx_input_sequence,
+                value_remaining_sats: message.coinbase_tx_value_remaining,
+                outputs_count: message.coinbase_tx_outputs_count,
+                outputs: message.coinbase_tx_outputs.as_bytes(),
+                locktime: message.coinbase_tx_locktime,
+            },
+            merkle_path: message.merkle_path.iter().map(|node| node.0).collect(),
+        }
+    }
 }
 
 /// What a miner works on: immutable, made once, shared as `Arc` by standard and extended channels alike.
@@ -71,7 +110,7 @@ pub struct Job {
     template_id: Option<u64>,
     version: u32,
     version_rolling_allowed: bool,
-    merkle_path: Box<[[u8; 32]]>,
+    merkle_path: Arc<[[u8; 32]]>,
     coinbase: Coinbase,
 }
 
@@ -81,7 +120,7 @@ impl Job {
         template_id: Option<u64>,
         version: u32,
         version_rolling_allowed: bool,
-        merkle_path: impl Into<Box<[[u8; 32]]>>,
+        merkle_path: impl Into<Arc<[[u8; 32]]>>,
         coinbase: Coinbase,
     ) -> Self {
         Self {
@@ -93,18 +132,24 @@ impl Job {
         }
     }
 
-    /// A job that a client chose itself (`SetCustomMiningJob`); its miner may roll the version.
+    /// A job that a client chose itself; its miner may roll the version.
     ///
     /// # Errors
     /// A coinbase that cannot be built.
-    pub fn custom(
-        version: u32,
-        coinbase: &CustomCoinbase<'_>,
-        merkle_path: impl Into<Box<[[u8; 32]]>>,
+    pub fn from_custom(
+        message: &SetCustomMiningJob<'_>,
         full_extranonce_size: usize,
     ) -> Result<Self, CoinbaseError> {
-        let coinbase = Coinbase::from_custom(coinbase, full_extranonce_size)?;
-        Ok(Self::new(None, version, true, merkle_path, coinbase))
+        let fields = CustomCoinbase {
+            tx_version: message.coinbase_tx_version,
+            script_sig_prefix: message.coinbase_prefix.as_bytes(),
+            input_sequence: message.coinbase_tx_input_n_sequence,
+            outputs: message.coinbase_tx_outputs.as_bytes(),
+            locktime: message.coinbase_tx_locktime,
+        };
+        let coinbase = Coinbase::from_custom(&fields, full_extranonce_size)?;
+        let path: Vec<_> = message.merkle_path.iter().map(|node| node.0).collect();
+        Ok(Self::new(None, message.version, true, path, coinbase))
     }
 
     /// The template it was made from, which a block solution names; `None` for custom jobs and jobs from an upstream.
@@ -123,7 +168,7 @@ impl Job {
     }
 
     /// Path from the coinbase to the root, deepest first, 32 raw bytes each.
-    pub const fn merkle_path(&self) -> &[[u8; 32]] {
+    pub fn merkle_path(&self) -> &[[u8; 32]] {
         &self.merkle_path
     }
 
@@ -228,7 +273,7 @@ impl JobFactory {
             id,
             template.version,
             self.version_rolling_allowed,
-            template.merkle_path,
+            template.merkle_path.clone(),
             coinbase,
         )))
     }

@@ -167,7 +167,8 @@ impl RejectReason {
 /// A share that earns its difficulty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptedShare {
-    /// What it counts: the difficulty of the target in force, not of the hash.
+    /// What it counts: the difficulty of the target in force, not of the hash; the network's for a block that meets
+    /// only the network's target.
     pub difficulty: Difficulty,
     /// Block hash, 32 raw bytes.
     pub hash: [u8; 32],
@@ -189,7 +190,8 @@ pub struct BlockSolution {
 pub struct Verdict {
     /// Credit, or why there is none.
     pub outcome: Result<AcceptedShare, RejectReason>,
-    /// Set when the share is a block, even when it earns no credit; never twice for one header on one tip.
+    /// Set when the share is a block, even when it earns no credit. Never twice for one header on one tip, unless the
+    /// memory of shares is full: a block told twice costs nothing, one lost costs a reward.
     pub block: Option<BlockSolution>,
 }
 
@@ -231,19 +233,16 @@ pub fn validate(
     };
     let hash = block_hash(&header.to_bytes());
     let is_block = context.tip.network_target.is_met_by(&hash);
-    let judged = check_rules(context, share, limits, now)
-        .and_then(|()| check_target(context, &hash, is_block));
+    let judged =
+        check_rules(context, share, limits, now).and_then(|()| credit(context, &hash, is_block));
     // Only what is credited or a block takes memory, so that worthless shares cannot fill it.
     let insertion = if judged.is_ok() || is_block {
         seen.insert(&hash)
     } else {
         Insertion::New
     };
-    let outcome = judged.and_then(|()| match insertion {
-        Insertion::New => Ok(AcceptedShare {
-            difficulty: context.target.difficulty(),
-            hash,
-        }),
+    let outcome = judged.and_then(|difficulty| match insertion {
+        Insertion::New => Ok(AcceptedShare { difficulty, hash }),
         Insertion::Duplicate => Err(RejectReason::Duplicate),
         Insertion::Full => Err(RejectReason::TooManyShares),
     });
@@ -289,14 +288,16 @@ fn check_rules(
     Ok(())
 }
 
-/// A block is worth a share even where the channel's target is harder than the network's.
-fn check_target(
+/// What the hash earns. A block earns something even where the channel's target is harder than the network's.
+fn credit(
     context: &ShareContext<'_>,
     hash: &[u8; 32],
     is_block: bool,
-) -> Result<(), RejectReason> {
-    if is_block || context.target.target().is_met_by(hash) {
-        Ok(())
+) -> Result<Difficulty, RejectReason> {
+    if context.target.target().is_met_by(hash) {
+        Ok(context.target.difficulty())
+    } else if is_block {
+        Ok(context.tip.network_target.difficulty())
     } else {
         Err(RejectReason::DifficultyTooLow)
     }
