@@ -39,8 +39,9 @@ fn only(arguments: &[String]) -> anyhow::Result<Vec<String>> {
 fn print_tidy() -> anyhow::Result<()> {
     let findings = tidy::check(&tidy::Tree::read()?);
     findings.iter().for_each(|finding| println!("{finding}"));
-    match findings.len() {
-        0 => Ok(println!("tidy: {} rules hold", tidy::RULES.len())),
-        count => bail!("{count} findings"),
+    if !findings.is_empty() {
+        bail!("{} findings", findings.len());
     }
+    println!("tidy: {} rules hold", tidy::RULES.len());
+    Ok(())
 }

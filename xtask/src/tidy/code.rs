@@ -114,10 +114,10 @@ pub(crate) fn lines_with_word<'a>(
 
 fn has_word(line: &str, word: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let takes_more = !word.ends_with(char::is_alphanumeric);
     line.match_indices(word).any(|(at, _)| {
-        !line[..at].ends_with(part_of_word)
-            && !(word.ends_with(char::is_alphanumeric)
-                && line[at + word.len()..].starts_with(part_of_word))
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !before.ends_with(part_of_word) && (takes_more || !after.starts_with(part_of_word))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Proof of work on a CPU: double SHA-256 of block headers, many nonces at a time.
+//! Proof of work on a CPU: double SHA-256 of block headers over ranges of nonces.
 //!
 //! The first 64 bytes of a header hold no nonce, so their compression (the midstate) is done once per [`Work`]. Of
 //! the rest only the last word of the hash is computed for each nonce: it is the most significant one, so nearly
@@ -44,7 +44,7 @@ impl Work {
         Self {
             header: *header,
             target: *target,
-            midstate: portable::compress_one(&portable::INITIAL, &block),
+            midstate: portable::compress(&portable::INITIAL, block),
             tail: std::array::from_fn(|index| u32::from_be_bytes(words[16 + index])),
             target_top: u32::from_le_bytes([target[28], target[29], target[30], target[31]]),
         }
@@ -171,10 +171,10 @@ impl Hasher {
 pub fn double_sha256(header: &[u8; 80]) -> [u8; 32] {
     let words = header.as_chunks::<4>().0;
     let word = |index: usize| u32::from_be_bytes(words[index]);
-    let midstate = portable::compress_one(&portable::INITIAL, &std::array::from_fn(word));
+    let midstate = portable::compress(&portable::INITIAL, std::array::from_fn(word));
     let second_block = portable::header_tail_block([word(16), word(17), word(18)], word(19));
-    let digest = portable::compress_one(&midstate, &second_block);
-    let hash = portable::compress_one(&portable::INITIAL, &portable::digest_block(digest));
+    let digest = portable::compress(&midstate, second_block);
+    let hash = portable::compress(&portable::INITIAL, portable::digest_block(digest));
     let mut bytes = [0; 32];
     for (chunk, word) in bytes.chunks_exact_mut(4).zip(hash) {
         chunk.copy_from_slice(&word.to_be_bytes());

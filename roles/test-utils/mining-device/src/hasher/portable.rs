@@ -1,13 +1,6 @@
-//! SHA-256 in plain Rust, over several nonces at once where the compiler finds vector instructions.
-
-use std::array;
+//! SHA-256 in plain Rust, for every CPU.
 
 use super::Work;
-
-/// Nonces hashed side by side: the width of the vectors that every x86-64 and aarch64 has.
-const LANES: usize = 4;
-
-type Lanes = [u32; LANES];
 
 /// The state that SHA-256 starts from (FIPS 180-4, 5.3.3).
 pub(super) const INITIAL: [u32; 8] = [
@@ -35,131 +28,86 @@ pub(super) const ROUND_CONSTANTS: [u32; 64] = [
 ];
 
 /// The second block of a header: merkle root's end, ntime, nbits, nonce (as big-endian words), padding of 80 bytes.
-pub(super) fn header_tail_block<W: Word>(tail: [u32; 3], nonce: W) -> [W; 16] {
-    let [root, ntime, nbits] = tail.map(W::splat);
-    let (zero, one_bit) = (W::splat(0), W::splat(0x8000_0000));
-    let bit_len = W::splat(640);
+pub(super) fn header_tail_block([root, ntime, nbits]: [u32; 3], nonce: u32) -> [u32; 16] {
     [
-        root, ntime, nbits, nonce, one_bit, zero, zero, zero, zero, zero, zero, zero, zero, zero,
-        zero, bit_len,
+        root,
+        ntime,
+        nbits,
+        nonce,
+        0x8000_0000,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        640,
     ]
 }
 
 /// The only block of the second hash: a digest and the padding of 32 bytes.
-pub(super) fn digest_block<W: Word>(digest: [W; 8]) -> [W; 16] {
-    let mut block = [W::splat(0); 16];
-    block[..8].copy_from_slice(&digest);
-    block[8] = W::splat(0x8000_0000);
-    block[15] = W::splat(256);
-    block
-}
-
-/// SHA-256's compression of one block of big-endian words.
-pub(super) fn compress_one(state: &[u32; 8], block: &[u32; 16]) -> [u32; 8] {
-    compress(*state, *block)
+pub(super) fn digest_block([a, b, c, d, e, f, g, h]: [u32; 8]) -> [u32; 16] {
+    [a, b, c, d, e, f, g, h, 0x8000_0000, 0, 0, 0, 0, 0, 0, 256]
 }
 
 /// The lowest offset below `count` whose nonce passes the test of the last word.
 pub(super) fn first_candidate(work: &Work, start: u32, count: u32) -> Option<u32> {
-    for offset in (0..count).step_by(LANES) {
-        // Lanes past the end of the range may wrap around; they are not looked at.
-        let nonces: Lanes =
-            array::from_fn(|lane| start.wrapping_add(offset + lane as u32).swap_bytes());
-        let digest = compress(
-            work.midstate.map(Lanes::splat),
-            header_tail_block(work.tail, nonces),
-        );
-        let last_words = compress(INITIAL.map(Lanes::splat), digest_block(digest))[7];
-        let passing = last_words.iter().position(|word| work.may_be_met(*word));
-        if let Some(offset) = passing
-            .map(|lane| offset + lane as u32)
-            .filter(|offset| *offset < count)
-        {
-            return Some(offset);
+    (0..count).find(|offset| {
+        let nonce = (start + offset).swap_bytes();
+        let digest = compress(&work.midstate, header_tail_block(work.tail, nonce));
+        let [.., last_word] = compress(&INITIAL, digest_block(digest));
+        work.may_be_met(last_word)
+    })
+}
+
+/// SHA-256's compression of one block of big-endian words (FIPS 180-4, 6.2.2).
+pub(super) fn compress(state: &[u32; 8], mut w: [u32; 16]) -> [u32; 8] {
+    let mut now = *state;
+    for first in [0, 16, 32, 48] {
+        if first > 0 {
+            extend(&mut w);
+        }
+        for (word, constant) in w.iter().zip(&ROUND_CONSTANTS[first..]) {
+            now = round(now, word.wrapping_add(*constant));
         }
     }
-    None
+    std::array::from_fn(|index| state[index].wrapping_add(now[index]))
 }
 
-/// A word of SHA-256, or the same word of several hashes side by side.
-pub(super) trait Word: Copy {
-    /// The same value in every lane.
-    fn splat(value: u32) -> Self;
-    fn map(self, f: impl Fn(u32) -> u32) -> Self;
-    fn zip(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self;
-
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.zip(other, u32::wrapping_add)
-    }
-
-    #[inline(always)]
-    fn xor(self, other: Self) -> Self {
-        self.zip(other, |a, b| a ^ b)
-    }
-}
-
-impl Word for u32 {
-    #[inline(always)]
-    fn splat(value: u32) -> Self {
-        value
-    }
-
-    #[inline(always)]
-    fn map(self, f: impl Fn(u32) -> u32) -> Self {
-        f(self)
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
-        f(self, other)
-    }
-}
-
-impl Word for Lanes {
-    #[inline(always)]
-    fn splat(value: u32) -> Self {
-        [value; LANES]
-    }
-
-    #[inline(always)]
-    fn map(self, f: impl Fn(u32) -> u32) -> Self {
-        array::from_fn(|lane| f(self[lane]))
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
-        array::from_fn(|lane| f(self[lane], other[lane]))
-    }
-}
-
-/// FIPS 180-4, 6.2.2, in its own letters.
+/// Replaces the last 16 words of the message schedule by the next 16.
 #[inline(always)]
-fn compress<W: Word>(state: [W; 8], mut w: [W; 16]) -> [W; 8] {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
-    for round in 0..64 {
-        if round >= 16 {
-            let early =
-                w[(round + 1) % 16].map(|x| x.rotate_right(7) ^ x.rotate_right(18) ^ (x >> 3));
-            let late =
-                w[(round + 14) % 16].map(|x| x.rotate_right(17) ^ x.rotate_right(19) ^ (x >> 10));
-            w[round % 16] = w[round % 16]
-                .plus(early)
-                .plus(w[(round + 9) % 16])
-                .plus(late);
-        }
-        let sum_1 = e.map(|x| x.rotate_right(6) ^ x.rotate_right(11) ^ x.rotate_right(25));
-        let choice = g.xor(e.zip(f.xor(g), |x, y| x & y));
-        let t1 = h
-            .plus(sum_1)
-            .plus(choice)
-            .plus(w[round % 16])
-            .map(|x| x.wrapping_add(ROUND_CONSTANTS[round]));
-        let sum_0 = a.map(|x| x.rotate_right(2) ^ x.rotate_right(13) ^ x.rotate_right(22));
-        let majority = a.zip(b, |x, y| x & y).xor(c.zip(a.xor(b), |x, y| x & y));
-        (h, g, f, e) = (g, f, e, d.plus(t1));
-        (d, c, b, a) = (c, b, a, t1.plus(sum_0).plus(majority));
+fn extend(w: &mut [u32; 16]) {
+    for index in 0..16 {
+        let (early, late) = (w[(index + 1) % 16], w[(index + 14) % 16]);
+        let sigma_0 = early.rotate_right(7) ^ early.rotate_right(18) ^ (early >> 3);
+        let sigma_1 = late.rotate_right(17) ^ late.rotate_right(19) ^ (late >> 10);
+        let sum = w[index]
+            .wrapping_add(sigma_0)
+            .wrapping_add(w[(index + 9) % 16]);
+        w[index] = sum.wrapping_add(sigma_1);
     }
-    let rounds = [a, b, c, d, e, f, g, h];
-    array::from_fn(|index| state[index].plus(rounds[index]))
+}
+
+/// One round, in the letters of the standard; `w` has the round's constant added.
+#[inline(always)]
+fn round([a, b, c, d, e, f, g, h]: [u32; 8], w: u32) -> [u32; 8] {
+    let sum_1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+    let choice = g ^ (e & (f ^ g));
+    let t1 = h.wrapping_add(sum_1).wrapping_add(choice).wrapping_add(w);
+    let sum_0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+    let majority = (a & b) ^ (c & (a ^ b));
+    [
+        t1.wrapping_add(sum_0).wrapping_add(majority),
+        a,
+        b,
+        c,
+        d.wrapping_add(t1),
+        e,
+        f,
+        g,
+    ]
 }
