@@ -16,4 +16,5 @@ pub mod messages;
 pub mod setup;
 pub mod share;
 pub mod target;
+pub mod template_server;
 mod wide;

@@ -212,19 +212,9 @@ impl Target {
         Ok(target)
     }
 
-    /// `DIFFICULTY_1 / self`, the nearest `f64`; infinite for a target of zero.
+    /// `DIFFICULTY_1 / self` in `f64`, both first rounded to it; infinite for a target of zero.
     pub fn difficulty_f64(self) -> f64 {
-        // At least 64 bits of quotient make the rounding exact.
-        let scale = (self.0.bits() + 65).saturating_sub(Self::DIFFICULTY_1.0.bits());
-        match Self::DIFFICULTY_1
-            .0
-            .widen()
-            .shl(scale)
-            .div_rem(&self.0.widen())
-        {
-            Some((whole, rest)) => whole.to_f64(!rest.is_zero(), scale),
-            None => f64::INFINITY,
-        }
+        Self::DIFFICULTY_1.0.to_f64() / self.0.to_f64()
     }
 
     /// `DIFFICULTY_1 / self` in fixed point, rounded down: what a share of this target counts.
@@ -272,7 +262,7 @@ impl Target {
         let (hashrate, _) = numerator
             .div_rem(&denominator)
             .ok_or(ConversionError::DivisionByZero)?;
-        Ok(hashrate.to_f64(false, 0))
+        Ok(hashrate.to_f64())
     }
 
     fn shifted_right(self, by: u32) -> Self {

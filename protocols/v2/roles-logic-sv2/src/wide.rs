@@ -131,14 +131,13 @@ impl<const N: usize> Wide<N> {
         Some((quotient, rest))
     }
 
-    /// The nearest `f64` to this integer plus, when `has_fraction`, something between 0 and 1; times `2^-scale`.
-    ///
-    /// Correctly rounded (ties to even) when the value has at least 54 bits or no fraction.
-    pub(crate) fn to_f64(self, has_fraction: bool, scale: u32) -> f64 {
+    /// The nearest `f64`, ties to even.
+    pub(crate) fn to_f64(self) -> f64 {
         let dropped = self.bits().saturating_sub(64);
-        let lost = has_fraction || self.shr(dropped).shl(dropped) != self;
-        let top = self.shr(dropped).0[0] | u64::from(lost && self.bits() >= 55);
-        top as f64 * power_of_two(dropped as i32 - scale as i32)
+        let lost = self.shr(dropped).shl(dropped) != self;
+        // 64 bits are more than 53: the lowest one stands for all that is lost, and the conversion rounds once.
+        let top = self.shr(dropped).0[0] | u64::from(lost);
+        top as f64 * power_of_two(dropped as i32)
     }
 
     pub(crate) fn widen(&self) -> U512 {
@@ -219,8 +218,7 @@ mod tests {
             u128::MAX,
             (1 << 100) + (1 << 47),
         ] {
-            assert_eq!(U256::from_u128(value).to_f64(false, 0), value as f64);
+            assert_eq!(U256::from_u128(value).to_f64(), value as f64);
         }
-        assert_eq!(U256::from_u128(3).to_f64(false, 1), 1.5);
     }
 }
