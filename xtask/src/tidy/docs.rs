@@ -55,7 +55,7 @@ pub(super) fn readme_commands(tree: &Tree) -> Vec<Finding> {
     let readme = tree.text("README.md");
     let missing = COMMANDS
         .iter()
-        .filter(|command| readme.is_some_and(|text| !text.contains(**command)));
+        .filter(|command| readme.is_none_or(|text| !text.contains(**command)));
     missing
         .map(|command| {
             Finding::new(
