@@ -41,7 +41,6 @@ impl Append for Vec<u8> {
 ///
 /// Its memory comes from a pool with the first bytes and goes back with [`Buffer::release`] or on
 /// drop. It grows without limit: whoever fills it bounds it.
-#[derive(Debug)]
 pub struct Buffer<P: BufferPool = DefaultPool> {
     pool: P,
     storage: Option<P::Storage>,
@@ -145,6 +144,16 @@ impl<P: BufferPool> Buffer<P> {
             self.start = 0;
             self.end = 0;
         }
+    }
+}
+
+impl<P: BufferPool> core::fmt::Debug for Buffer<P> {
+    /// Lengths only: the bytes may be secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
     }
 }
 

@@ -111,7 +111,6 @@ impl BufferPool for LocalPool {
 }
 
 /// Memory of a [`LocalPool`], which gets it back when this is dropped.
-#[derive(Debug)]
 pub struct LocalStorage(Pooled<LocalPool>);
 
 impl AsRef<[u8]> for LocalStorage {
@@ -162,7 +161,6 @@ mod thread {
     }
 
     /// Memory of a [`ThreadPool`], which gets it back when this is dropped.
-    #[derive(Debug)]
     pub struct ThreadStorage(Pooled<ThreadPool>);
 
     impl AsRef<[u8]> for ThreadStorage {
@@ -178,7 +176,6 @@ mod thread {
     }
 }
 
-#[derive(Debug)]
 struct Pooled<S: Shelved> {
     bytes: Vec<u8>,
     home: S,

@@ -1,1 +1,39 @@
 //! Bytes in, Stratum V2 frames out, plain or over Noise.
+//!
+//! A decoder owns the memory a connection reads into and hands out frames that lie in it; an encoder
+//! appends frames to the memory a connection writes from. Neither knows sockets: the caller moves the
+//! bytes. On an encrypted connection the caller exchanges the two handshake messages of `noise_sv2`
+//! first and makes both from the halves of the `Transport` that come out of it.
+//!
+//! ```
+//! use codec_sv2::{Decoded, Encoder, StandardSv2Decoder};
+//!
+//! let mut wire = Vec::new();
+//! let mut encoder = Encoder::default();
+//! encoder.encode_raw(0x8000, 0x21, b"payload", &mut wire)?;
+//!
+//! let mut decoder: StandardSv2Decoder = StandardSv2Decoder::plain();
+//! let room = decoder.writable();
+//! room[..wire.len()].copy_from_slice(&wire);
+//! decoder.advance(wire.len());
+//!
+//! let Decoded::Frame(frame) = decoder.next_frame()? else { panic!("a frame has arrived") };
+//! assert_eq!(frame.payload(), b"payload");
+//! assert_eq!(decoder.next_frame()?, Decoded::Missing(6));
+//! assert_eq!(decoder.capacity(), 0, "an idle connection holds no memory");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod decoder;
+mod encoder;
+mod layer;
+
+pub use decoder::{
+    ConnectionDecoder, DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN,
+    StandardNoiseDecoder, StandardSv2Decoder,
+};
+pub use encoder::{ConnectionEncoder, EncodeError, Encoder, FrameEncoder, NoiseEncoder};
+pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer, Open, Plain, Seal};

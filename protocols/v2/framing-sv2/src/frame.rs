@@ -91,6 +91,16 @@ impl<'a> Sv2Frame<'a> {
         Ok(Self { header, payload })
     }
 
+    /// The frame of a header and its payload: for a length that was checked before.
+    ///
+    /// Where `payload` does not have the length that the header announces, both stay as they are.
+    pub fn from_parts_unchecked(header: Header, payload: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self {
+            header,
+            payload: payload.into(),
+        }
+    }
+
     /// The header.
     pub const fn header(&self) -> Header {
         self.header

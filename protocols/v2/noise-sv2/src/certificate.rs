@@ -2,14 +2,10 @@
 
 use core::ops::RangeInclusive;
 
+use const_sv2::{CERTIFICATE_LEN, CERTIFICATE_VERSION};
+
 use crate::keys::{AuthorityPublicKey, AuthoritySecretKey, StaticKey};
 use crate::symmetric::sha256;
-
-/// Length in bytes of a certificate on the wire: the SIGNATURE_NOISE_MESSAGE of specification 4.5.2.
-pub const CERTIFICATE_LEN: usize = 74;
-
-/// The only version of certificates there is.
-pub const CERTIFICATE_VERSION: u16 = 0;
 
 /// Seconds by which the clocks of client and server may differ, at both ends of the validity.
 ///

@@ -6,7 +6,7 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 pub const KEY_LEN: usize = 32;
 
 /// Length in bytes of the authentication tag that ends every ciphertext.
-pub const TAG_LEN: usize = 16;
+pub const TAG_LEN: usize = const_sv2::AEAD_TAG_LEN;
 
 /// Why a message could not be sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

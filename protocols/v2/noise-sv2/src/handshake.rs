@@ -1,22 +1,20 @@
 //! The NX handshake: two messages, each phase a type that the next step consumes.
 
-use crate::certificate::{CERTIFICATE_LEN, Certificate, CertificateError};
+pub use const_sv2::{HANDSHAKE_ACT_1_LEN as ACT1_LEN, HANDSHAKE_ACT_2_LEN as ACT2_LEN};
+
+use const_sv2::CERTIFICATE_LEN;
+
+use crate::certificate::{Certificate, CertificateError};
 use crate::cipher::{AeadCipher, CipherError, DefaultCipher, TAG_LEN};
 use crate::keys::{AuthorityPublicKey, ENCODED_KEY_LEN, EphemeralKey, StaticKey, decode_key};
 use crate::symmetric::SymmetricState;
 use crate::transport::{Opener, Sealer, Transport};
 
-/// Length in bytes of the first message, client to server: an encoded key. Specification 4.5.1.1.
-pub const ACT1_LEN: usize = ENCODED_KEY_LEN;
-
 const SEALED_KEY_LEN: usize = ENCODED_KEY_LEN + TAG_LEN;
 const SEALED_CERTIFICATE_LEN: usize = CERTIFICATE_LEN + TAG_LEN;
 
-/// Length in bytes of the second message, server to client: an encoded key, the sealed static key and
-/// the sealed certificate. Specification 4.5.2.
-///
-/// The text of the specification says 170, a figure older than its own 64-byte encodings.
-pub const ACT2_LEN: usize = ENCODED_KEY_LEN + SEALED_KEY_LEN + SEALED_CERTIFICATE_LEN;
+const _: () = assert!(ACT1_LEN == ENCODED_KEY_LEN);
+const _: () = assert!(ACT2_LEN == ENCODED_KEY_LEN + SEALED_KEY_LEN + SEALED_CERTIFICATE_LEN);
 
 /// Why a handshake failed; the connection ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,8 +11,7 @@ use zeroize::Zeroizing;
 /// Length in bytes of the ElligatorSwift encoding of a public key.
 pub const ENCODED_KEY_LEN: usize = 64;
 
-/// The version that begins the text form of an authority key. Specification 4.7.
-const AUTHORITY_KEY_VERSION: u16 = 1;
+const AUTHORITY_KEY_VERSION: u16 = u16::from_le_bytes(const_sv2::AUTHORITY_KEY_PREFIX);
 
 /// Why bytes are no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -232,7 +231,7 @@ impl AuthorityPublicKey {
 impl fmt::Display for AuthorityPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = [0; 34];
-        bytes[..2].copy_from_slice(&AUTHORITY_KEY_VERSION.to_le_bytes());
+        bytes[..2].copy_from_slice(&const_sv2::AUTHORITY_KEY_PREFIX);
         bytes[2..].copy_from_slice(&self.0.serialize());
         f.write_str(&bs58::encode(bytes).with_check().into_string())
     }

@@ -45,10 +45,7 @@ mod keys;
 mod symmetric;
 mod transport;
 
-pub use certificate::{
-    CERTIFICATE_LEN, CERTIFICATE_VERSION, Certificate, CertificateError,
-    DEFAULT_CLOCK_ALLOWANCE_SECS,
-};
+pub use certificate::{Certificate, CertificateError, DEFAULT_CLOCK_ALLOWANCE_SECS};
 #[cfg(feature = "std")]
 pub use cipher::AssemblyCipher;
 pub use cipher::{

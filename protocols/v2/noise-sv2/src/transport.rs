@@ -1,18 +1,11 @@
 //! Sealed frames: the header alone, then the payload in blocks. Specification 4.6.
 
+pub use const_sv2::{
+    ENCRYPTED_FRAME_HEADER_LEN as SEALED_HEADER_LEN, FRAME_HEADER_LEN as HEADER_LEN,
+    NOISE_BLOCK_CIPHERTEXT_LEN as SEALED_BLOCK_LEN, NOISE_BLOCK_PLAINTEXT_LEN as BLOCK_LEN,
+};
+
 use crate::cipher::{AeadCipher, CipherError, CipherState, DefaultCipher, TAG_LEN};
-
-/// Length in bytes of a frame header before it is sealed.
-pub const HEADER_LEN: usize = 6;
-
-/// Length in bytes of a sealed frame header.
-pub const SEALED_HEADER_LEN: usize = HEADER_LEN + TAG_LEN;
-
-/// Bytes of payload in one block; only the last block of a payload holds fewer.
-pub const BLOCK_LEN: usize = 65_519;
-
-/// Length in bytes of a sealed block that is full: the longest message of the Noise protocol.
-pub const SEALED_BLOCK_LEN: usize = BLOCK_LEN + TAG_LEN;
 
 /// Length in bytes of a sealed payload of `payload_len` bytes: a tag more for each block begun.
 pub const fn sealed_payload_len(payload_len: usize) -> usize {
