@@ -3,11 +3,13 @@
 
 extern crate alloc;
 
+pub mod accounting;
 pub mod block_template;
 pub mod clock;
 pub mod coinbase;
 pub mod duplicates;
 pub mod extensions;
+pub mod extranonce;
 mod hash;
 pub mod header;
 pub mod job;
