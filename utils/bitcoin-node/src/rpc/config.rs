@@ -276,12 +276,12 @@ mod tests {
         assert_eq!((config.host.as_str(), config.port), ("::1", 18_443));
         assert_eq!(config.auth, RpcAuth::CookieFile("/data/a b/.cookie".into()));
         assert_eq!(config.display_name(), "rpc://[::1]:18443");
-        let config = RpcConfig::from_url("rpc://127.0.0.1/", None, Some("/home/a".into())).unwrap();
+        let config = RpcConfig::from_url("rpc://127.0.0.1/", None, Some("/data/a".into())).unwrap();
         assert_eq!(
             (config.port, config.auth),
             (
                 8_332,
-                RpcAuth::CookieFile("/home/a/.bitcoin/.cookie".into())
+                RpcAuth::CookieFile("/data/a/.bitcoin/.cookie".into())
             )
         );
     }
