@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 
 use thiserror::Error;
 
@@ -129,7 +129,8 @@ macro_rules! byte_strings {
 byte_strings! {
     /// `STR0_255`: up to 255 bytes of text behind a one-byte length (specification 3.1).
     ///
-    /// UTF-8 is recommended, not required, so this holds bytes; [`fmt::Display`] shows them without control characters.
+    /// UTF-8 is recommended, not required, so this holds bytes; [`fmt::Display`] escapes what a terminal
+    /// would act upon instead of showing it.
     Str0255(prefix: 1, max: 255);
     /// `B0_32`: up to 32 bytes behind a one-byte length (specification 3.1).
     B032(prefix: 1, max: 32);
@@ -181,12 +182,12 @@ impl TryFrom<String> for Str0255<'_> {
 impl fmt::Display for Str0255<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            // A peer chose these characters: escaped, they cannot forge a line of a log or drive a terminal.
+            // A peer chose these characters: escaped, they cannot forge a line of a log, drive a terminal or turn the
+            // direction of the text around them.
             for character in chunk.valid().chars() {
-                if character.is_control() {
-                    write!(f, "{}", character.escape_default())?
-                } else {
-                    write!(f, "{character}")?
+                match character {
+                    '"' | '\'' | '\\' => f.write_char(character)?,
+                    _ => write!(f, "{}", character.escape_debug())?,
                 }
             }
             chunk

@@ -1,5 +1,7 @@
 //! Reading a payload in one pass.
 
+use core::fmt;
+
 use thiserror::Error;
 
 /// Why bytes do not decode.
@@ -26,12 +28,22 @@ pub enum DecodeErrorKind {
 
 /// A field that does not decode, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("field {field}: {kind}")]
+#[error("field {field}{}: {kind}", Position(*element))]
 pub struct DecodeError {
     /// Name of the field in the message, empty for a value that stands alone.
     pub field: &'static str,
+    /// Position of the element that does not decode, where the field is a sequence and its count is not at fault.
+    pub element: Option<usize>,
     /// What is wrong with it.
     pub kind: DecodeErrorKind,
+}
+
+struct Position(Option<usize>);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |position| write!(f, "[{position}]"))
+    }
 }
 
 impl DecodeError {
@@ -41,12 +53,26 @@ impl DecodeError {
     pub fn in_field(self, field: &'static str) -> Self {
         Self { field, ..self }
     }
+
+    /// The same error with the position in its sequence.
+    #[must_use]
+    #[cold]
+    pub(crate) fn in_element(self, position: usize) -> Self {
+        Self {
+            element: Some(position),
+            ..self
+        }
+    }
 }
 
 impl From<DecodeErrorKind> for DecodeError {
     #[cold]
     fn from(kind: DecodeErrorKind) -> Self {
-        Self { field: "", kind }
+        Self {
+            field: "",
+            element: None,
+            kind,
+        }
     }
 }
 

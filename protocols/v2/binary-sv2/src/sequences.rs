@@ -38,8 +38,8 @@ impl<'a, T: Decodable<'a>> Elements<'a, T> {
             });
         }
         let start = reader.rest();
-        for _ in 0..count {
-            T::decode(reader)?;
+        for position in 0..count {
+            T::decode(reader).map_err(|error| error.in_element(position))?;
         }
         let len = start.len() - reader.rest().len();
         Ok(Self::Wire {

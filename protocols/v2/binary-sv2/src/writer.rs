@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the buffer is too short: {needed} bytes needed, {available} left")]
 pub struct BufferTooShort {
-    /// Bytes still to be written.
+    /// Bytes that the value needs from where it starts.
     pub needed: usize,
     /// Bytes left in the buffer.
     pub available: usize,
@@ -16,21 +16,21 @@ pub struct BufferTooShort {
 #[derive(Debug)]
 pub struct Writer<'b> {
     rest: &'b mut [u8],
-    written: usize,
+    len: usize,
 }
 
 impl<'b> Writer<'b> {
     /// A writer at the start of `buffer`.
     pub const fn new(buffer: &'b mut [u8]) -> Self {
         Self {
+            len: buffer.len(),
             rest: buffer,
-            written: 0,
         }
     }
 
     /// Number of bytes written so far.
     pub const fn written(&self) -> usize {
-        self.written
+        self.len - self.rest.len()
     }
 
     /// Writes `bytes`.
@@ -39,19 +39,21 @@ impl<'b> Writer<'b> {
     /// [`BufferTooShort`] when they do not fit; nothing is written then.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), BufferTooShort> {
-        let available = self.rest.len();
-        let Some((target, rest)) =
-            core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
-        else {
-            return Err(BufferTooShort {
-                needed: bytes.len(),
-                available,
-            });
-        };
+        if bytes.len() > self.rest.len() {
+            return Err(self.too_short(bytes.len()));
+        }
+        let (target, rest) = core::mem::take(&mut self.rest).split_at_mut(bytes.len());
         target.copy_from_slice(bytes);
         self.rest = rest;
-        self.written += bytes.len();
         Ok(())
+    }
+
+    #[cold]
+    fn too_short(&self, needed: usize) -> BufferTooShort {
+        BufferTooShort {
+            needed,
+            available: self.rest.len(),
+        }
     }
 
     /// Writes the low `PREFIX` bytes of a length or count, little-endian.

@@ -171,6 +171,12 @@ impl Protocol {
     pub const JOB_DECLARATION: Self = Self(1);
     /// The template distribution protocol.
     pub const TEMPLATE_DISTRIBUTION: Self = Self(2);
+    /// The protocols of the specification.
+    pub const ALL: [Self; 3] = [
+        Self::MINING,
+        Self::JOB_DECLARATION,
+        Self::TEMPLATE_DISTRIBUTION,
+    ];
 }
 
 /// Messages that every sub-protocol shares (specification 3.6).

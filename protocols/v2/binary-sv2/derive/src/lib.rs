@@ -79,12 +79,14 @@ fn encodable(message: &Message<'_>) -> Tokens {
     let name = &message.input.ident;
     let (impl_generics, type_generics, where_clause) = message.input.generics.split_for_impl();
     let fields: Vec<_> = message.fields.iter().map(|field| &field.ident).collect();
+    // Named, so that the compiler points at the field's type when it cannot be encoded.
+    let types: Vec<_> = message.fields.iter().map(|field| &field.ty).collect();
     quote! {
         #[automatically_derived]
         impl #impl_generics ::binary_sv2::Encodable for #name #type_generics #where_clause {
             #[inline]
             fn encoded_len(&self) -> usize {
-                0 #(+ ::binary_sv2::Encodable::encoded_len(&self.#fields))*
+                0 #(+ <#types as ::binary_sv2::Encodable>::encoded_len(&self.#fields))*
             }
 
             #[inline]
@@ -92,7 +94,7 @@ fn encodable(message: &Message<'_>) -> Tokens {
                 &self,
                 writer: &mut ::binary_sv2::Writer<'_>,
             ) -> ::core::result::Result<(), ::binary_sv2::BufferTooShort> {
-                #(::binary_sv2::Encodable::encode(&self.#fields, writer)?;)*
+                #(<#types as ::binary_sv2::Encodable>::encode(&self.#fields, writer)?;)*
                 ::core::result::Result::Ok(())
             }
         }
@@ -101,6 +103,7 @@ fn encodable(message: &Message<'_>) -> Tokens {
 
 fn decodable(message: &Message<'_>) -> Tokens {
     let name = &message.input.ident;
+    let where_clause = &message.input.generics.where_clause;
     let fields: Vec<_> = message.fields.iter().map(|field| &field.ident).collect();
     let types: Vec<_> = message.fields.iter().map(|field| &field.ty).collect();
     let field_names = message.fields.iter().map(|field| {
@@ -113,7 +116,7 @@ fn decodable(message: &Message<'_>) -> Tokens {
     };
     quote! {
         #[automatically_derived]
-        impl<#payload> ::binary_sv2::Decodable<#payload> for #name #generics {
+        impl<#payload> ::binary_sv2::Decodable<#payload> for #name #generics #where_clause {
             const FIXED_LEN: ::core::option::Option<usize> = {
                 let lens: &[::core::option::Option<usize>] =
                     &[#(<#types as ::binary_sv2::Decodable<#payload>>::FIXED_LEN),*];
@@ -136,12 +139,12 @@ fn decodable(message: &Message<'_>) -> Tokens {
         }
 
         #[automatically_derived]
-        impl #generics ::binary_sv2::IntoOwned for #name #generics {
+        impl #generics ::binary_sv2::IntoOwned for #name #generics #where_clause {
             type Owned = #name #owned;
 
             fn into_owned(self) -> #name #owned {
                 #name {
-                    #(#fields: ::binary_sv2::IntoOwned::into_owned(self.#fields),)*
+                    #(#fields: <#types as ::binary_sv2::IntoOwned>::into_owned(self.#fields),)*
                 }
             }
         }
