@@ -13,6 +13,7 @@
 //! Every helper panics with the file, the field and the value when the data does not have the
 //! expected form: a broken vector must fail a test, never skip it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -36,21 +37,30 @@ pub fn load(file: &str) -> Value {
     serde_json::from_str(&load_text(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
-/// The rows of one CSV file, each a list of cells in the order of the columns of the first line.
+/// The rows of one CSV file, each cell under the name its column has in the first line.
 ///
 /// The last column takes the rest of the line: it is a comment that may hold commas.
-pub fn load_csv(file: &str) -> Vec<Vec<String>> {
+pub fn load_csv(file: &str) -> Vec<HashMap<String, String>> {
     let text = load_text(file);
     let mut lines = text.lines();
-    let columns = lines
+    let columns: Vec<_> = lines
         .next()
         .unwrap_or_else(|| panic!("{file} is empty"))
         .split(',')
-        .count();
-    lines
+        .collect();
+    let rows: Vec<_> = lines
         .filter(|line| !line.trim().is_empty())
-        .map(|line| line.splitn(columns, ',').map(str::to_owned).collect())
-        .collect()
+        .map(|line| {
+            let cells = line.splitn(columns.len(), ',');
+            columns
+                .iter()
+                .zip(cells)
+                .map(|(name, cell)| (name.to_string(), cell.to_owned()))
+                .collect()
+        })
+        .collect();
+    assert!(!rows.is_empty(), "{file} has no rows");
+    rows
 }
 
 /// The list named `key`; it must have entries, so that a runner cannot pass by testing nothing.
