@@ -36,6 +36,8 @@ pub struct Task {
     pub version_rolling_allowed: bool,
     /// What to build on.
     pub tip: ChainTip,
+    /// Earliest ntime of this job, which may be later than the tip's, in Unix seconds.
+    pub min_ntime: u32,
     /// Largest hash that makes a share.
     pub target: Target,
     /// Where the merkle root comes from.
@@ -116,7 +118,8 @@ impl WorkSource {
 
     /// The next unit; `None` when all of this second is dealt, or the job's coinbase does not fit its extranonce.
     ///
-    /// Its ntime is as late as a share's may be: the tip's minimum plus the time since the tip came (5.3.11).
+    /// Its ntime is as late as a share's may be: the tip's minimum plus the time since the tip came (5.3.11),
+    /// or the job's own minimum (5.3.15).
     pub fn next_unit(&mut self, now: Now) -> Option<WorkUnit> {
         let ntime = self.latest_ntime(now);
         if self.used_up_ntime.is_some_and(|used_up| ntime <= used_up) {
@@ -157,7 +160,8 @@ impl WorkSource {
             .instant
             .saturating_duration_since(self.task.tip.received_at);
         let elapsed_secs = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
-        self.task.tip.min_ntime.saturating_add(elapsed_secs)
+        let latest = self.task.tip.min_ntime.saturating_add(elapsed_secs);
+        latest.max(self.task.min_ntime)
     }
 
     fn advance(&mut self, ntime: u32) {
@@ -235,6 +239,7 @@ mod tests {
             version: 0x2000_0000,
             version_rolling_allowed,
             tip: ChainTip::new([3; 32], 0x207f_ffff, 500, now().instant).unwrap(),
+            min_ntime: 500,
             target: Target::MAX,
             root,
         }
@@ -311,6 +316,18 @@ mod tests {
                 .next_unit(now().after(Duration::from_secs(elapsed_secs)))
                 .unwrap();
             assert_eq!(u64::from(unit.share(0).ntime), 500 + elapsed_secs);
+        }
+    }
+
+    #[test]
+    fn a_job_starts_with_its_own_ntime() {
+        let mut source = WorkSource::new(Task {
+            min_ntime: 510,
+            ..task(true, RootSource::Fixed([4; 32]))
+        });
+        for (elapsed_secs, ntime) in [(0, 510), (10, 510), (11, 511)] {
+            let unit = source.next_unit(now().after(Duration::from_secs(elapsed_secs)));
+            assert_eq!(unit.unwrap().share(0).ntime, ntime);
         }
     }
 

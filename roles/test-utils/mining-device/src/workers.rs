@@ -172,6 +172,7 @@ mod tests {
             version: 0x2000_0000,
             version_rolling_allowed: true,
             tip: ChainTip::new([3; 32], 0x207f_ffff, 500, Instant::default()).unwrap(),
+            min_ntime: 500,
             target: Target::from_le_bytes(target),
             root: RootSource::Fixed([4; 32]),
         })
