@@ -274,7 +274,7 @@ impl TemplateServer {
             nbits: source.nbits,
             target,
             start_time_secs: source.current_time_secs.max(source.min_time_secs),
-            since: now.instant,
+            since_secs: now.unix_secs,
         }
     }
 

@@ -7,7 +7,7 @@ use binary_sv2::{B016M, B064K, B0255, Seq064K, Seq0255, U256};
 use template_distribution_sv2::{NewTemplate, RequestTransactionDataSuccess, SetNewPrevHash};
 
 use crate::block_template::{BlockTemplate, TemplateTransaction};
-use crate::clock::{Instant, Now};
+use crate::clock::Now;
 use crate::merkle::{coinbase_path, witness_commitment};
 use crate::target::Target;
 
@@ -41,14 +41,16 @@ pub struct Tip {
     pub target: Target,
     /// Block time that the tip's first template started from, in Unix seconds.
     pub start_time_secs: u32,
-    /// When that template came.
-    pub since: Instant,
+    /// When that template came, in Unix seconds.
+    pub since_secs: u64,
 }
 
 impl Tip {
     /// Block time to start from now, in Unix seconds: the first template's, moved on by the time that has passed.
+    ///
+    /// Only the wall clock of `now` counts, so work may be announced by another clock than the server's.
     pub fn header_timestamp(&self, now: Now) -> u32 {
-        let elapsed = (now.instant - self.since).as_secs();
+        let elapsed = now.unix_secs.saturating_sub(self.since_secs);
         self.start_time_secs
             .saturating_add(u32::try_from(elapsed).unwrap_or(u32::MAX))
     }
