@@ -7,6 +7,8 @@
 //! - [`EmbeddedNode`](embedded::EmbeddedNode) is a regtest chain in the process, for the demo and for fast tests;
 //! - [`NodeSet`](set::NodeSet) joins several nodes into one: fail-over for templates, every block to every node.
 //!
+//! [`TemplateHub`](hub::TemplateHub) serves any of them to several clients, each with a coinbase of its own.
+//!
 //! ```
 //! use bitcoin_node::{Node, NodeStatus, embedded::EmbeddedNode};
 //!
@@ -18,6 +20,7 @@
 
 pub mod backoff;
 pub mod embedded;
+pub mod hub;
 mod node;
 pub mod reject;
 pub mod rpc;
