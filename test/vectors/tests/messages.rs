@@ -64,9 +64,10 @@ fn every_vector_is_encoded_and_decoded() {
     }
 }
 
+/// Of the set in this repository: another one may have vectors of a few messages only.
 #[test]
 fn every_message_of_our_tables_has_a_vector() {
-    let file = load("messages.json");
+    let file: Value = serde_json::from_str(include_str!("../messages.json")).expect("valid JSON");
     for tested in support::messages() {
         assert!(
             list(&file, "vectors").iter().any(|vector| {
@@ -81,8 +82,8 @@ fn every_message_of_our_tables_has_a_vector() {
 
 /// The TLV fields that a vector lists.
 fn tlvs(vector: &Value) -> Vec<(u16, u8, Vec<u8>)> {
-    list(vector, "tlvs")
-        .iter()
+    let tlvs = vector["tlvs"].as_array().expect("tlvs is a list");
+    tlvs.iter()
         .map(|tlv| {
             (
                 uint(tlv, "extension_type") as u16,

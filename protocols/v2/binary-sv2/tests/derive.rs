@@ -1,4 +1,5 @@
 //! What the derives accept and how they refuse the rest.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use binary_sv2::{Decodable, DecodeErrorKind, Encodable, IntoOwned, Seq0255, Str0255};
 
