@@ -77,6 +77,7 @@ fn share_over_noise() -> Option<()> {
     let header = [0, 0x80, 0x1a, u8::try_from(payload.len()).ok()?, 0, 0];
 
     let mut frame: Vec<u8> = header.into();
+    frame.resize(noise_sv2::SEALED_HEADER_LEN, 0);
     frame.extend_from_slice(&payload);
     frame.resize(
         noise_sv2::SEALED_HEADER_LEN + sealed_payload_len(payload.len()),

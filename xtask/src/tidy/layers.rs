@@ -1,5 +1,7 @@
 //! Imports point down: which crate may depend on which.
 
+use std::sync::LazyLock;
+
 use toml::{Table, Value};
 
 use super::{Finding, Tree};
@@ -257,7 +259,7 @@ impl Manifest<'_> {
     }
 
     fn import(&self, name: &str) -> Import {
-        let layer = folder_of(name).map_or(Layer::Base, |folder| Layer::of(&folder));
+        let layer = folder_of(name).map_or(Layer::Base, Layer::of);
         let line = self
             .text
             .lines()
@@ -272,14 +274,11 @@ impl Manifest<'_> {
 }
 
 /// Folder of one of this workspace's crates, by the name under which the workspace lists it.
-fn folder_of(name: &str) -> Option<String> {
-    let root: Table = include_str!("../../../Cargo.toml").parse().ok()?;
-    let path = root
-        .get("workspace")?
-        .get("dependencies")?
-        .get(name)?
-        .get("path")?;
-    path.as_str().map(str::to_owned)
+fn folder_of(name: &str) -> Option<&'static str> {
+    static ROOT: LazyLock<Option<Table>> =
+        LazyLock::new(|| include_str!("../../../Cargo.toml").parse().ok());
+    let dependencies = ROOT.as_ref()?.get("workspace")?.get("dependencies")?;
+    dependencies.get(name)?.get("path")?.as_str()
 }
 
 fn is_within(folder: &str, prefix: &str) -> bool {
