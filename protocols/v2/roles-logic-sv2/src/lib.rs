@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod accounting;
 pub mod block_template;
+pub mod channels;
 pub mod clock;
 pub mod coinbase;
 pub mod duplicates;
@@ -18,5 +19,7 @@ pub mod messages;
 pub mod setup;
 pub mod share;
 pub mod target;
+pub mod template_client;
 pub mod template_server;
+pub mod vardiff;
 mod wide;
