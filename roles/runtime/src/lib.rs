@@ -1,1 +1,44 @@
-//! The shell every role shares: configuration, logging, signals, tasks, drain.
+//! The shell every role shares: configuration, logging, signals, tasks, drain, and the loop that drives a core on a
+//! connection.
+//!
+//! A program reads its configuration with [`config`], starts [`logging`], makes a [`Shutdown`] that signals drain
+//! ([`drain_on_signals`]), runs its long-lived parts as [`Tasks`] and its connections on [`CoreRuntimes`]: [`bind`],
+//! [`accept_loop`] through a [`Gate`], and [`drive`] with its [`Core`] and [`Shell`] on each.
+//!
+//! ```
+//! use std::time::Duration;
+//! use stratum_runtime::{OnEnd, Phase, Shutdown, Tasks};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let shutdown = Shutdown::new();
+//! let mut tasks = Tasks::new(shutdown.clone());
+//! tasks.spawn("answer", OnEnd::Drain, async || Ok::<(), std::io::Error>(()));
+//! assert_eq!(tasks.join().await, 0);
+//! assert_eq!(shutdown.phase(), Phase::Draining);
+//! # });
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+pub mod config;
+pub mod logging;
+
+mod accept;
+mod admission;
+mod clock;
+mod cores;
+mod drive;
+mod limits;
+mod secret;
+mod shutdown;
+mod tasks;
+
+pub use accept::{BACKLOG, BindError, accept_loop, bind};
+pub use admission::{AcceptLimits, Gate, Pass, Refusal};
+pub use clock::SystemClock;
+pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, SpawnError};
+pub use drive::{Core, Shell, drive};
+pub use limits::raise_open_files;
+pub use network_helpers_sv2::{random_bytes, random_u32};
+pub use secret::Secret;
+pub use shutdown::{DEFAULT_GRACE_SECS, Phase, Shutdown, drain_on_signals};
+pub use tasks::{OnEnd, TaskCounts, Tasks};

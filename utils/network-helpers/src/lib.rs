@@ -1,1 +1,55 @@
 //! Stratum V2 connections over TCP, plain or Noise, with limits and deadlines.
+//!
+//! A [`Connection`] is owned by one task and needs no other: [`Connection::ready`] waits for bytes while it writes what
+//! is pending, [`Connection::next_frame`] gives the frames that have arrived, `queue_*` adds messages, and all of them
+//! leave in one write at the next wait. Every peer is bounded in time (handshake, idleness, stalled writes) and in
+//! memory (payload, outbound bytes); whatever ends a connection is a [`CloseReason`] with a name for metrics. While
+//! nothing is under way a connection holds no buffers.
+//!
+//! ```
+//! use network_helpers_sv2::{ClientSecurity, Connection, Options, ServerIdentity, ServerSecurity, Wake};
+//! use noise_sv2::AuthoritySecretKey;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! let authority = AuthoritySecretKey::from_bytes(&[1; 32])?;
+//! let client = ClientSecurity::Noise { authority: Some(authority.public_key()) };
+//! let server = ServerSecurity::Noise(ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY).into());
+//!
+//! let (near, far) = tokio::io::duplex(4096);
+//! let options = Options::default();
+//! let (client, server) = tokio::join!(
+//!     Connection::client(near, &client, options),
+//!     Connection::server(far, &server, options),
+//! );
+//! let (mut client, mut server) = (client?, server?);
+//!
+//! client.queue_raw(0, 0x56, b"ping")?;
+//! client.flush().await?;
+//! assert_eq!(server.ready(None).await?, Wake::Readable);
+//! assert_eq!(server.next_frame()?.unwrap().payload(), b"ping");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod backoff;
+mod close;
+mod connection;
+mod endpoint;
+mod halves;
+mod handshake;
+mod random;
+mod tcp;
+mod timer;
+
+pub use backoff::Backoff;
+pub use close::{CloseCounts, CloseReason};
+pub use connection::{
+    Connection, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_OUTBOUND_LEN,
+    DEFAULT_STALL_TIMEOUT, LINGER, Options, Stream, Wake,
+};
+pub use endpoint::{Endpoint, EndpointError};
+pub use halves::{DEFAULT_QUEUE_LEN, FrameReceiver, FrameSender, split};
+pub use handshake::{ClientSecurity, ServerIdentity, ServerSecurity};
+pub use random::{random_bytes, random_u32};
+pub use tcp::{CONNECT_TIMEOUT, ConnectError, accept, connect};

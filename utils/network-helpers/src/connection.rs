@@ -1,0 +1,386 @@
+//! One connection, owned by one task.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use binary_sv2::{Encodable, Message};
+use buffer_sv2::{Buffer, DefaultPool};
+use codec_sv2::{
+    ConnectionDecoder, ConnectionEncoder, DEFAULT_MAX_PAYLOAD_LEN, Decoded, EncodeError,
+    FrameDecoder, FrameEncoder, MaybeOpener, MaybeSealer,
+};
+use const_sv2::MessageKind;
+use framing_sv2::Sv2Frame;
+use noise_sv2::Transport;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use crate::CloseReason;
+use crate::handshake::{self, ClientSecurity, Failure, ServerSecurity};
+use crate::timer::Timer;
+
+/// Time for a whole handshake unless told otherwise; then the connection ends with [`CloseReason::HandshakeTimeout`].
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time without a received byte unless told otherwise; then the connection ends with [`CloseReason::Idle`].
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Time in which the peer must take some of the bytes that wait for it unless told otherwise; then the connection ends
+/// with [`CloseReason::SlowConsumer`].
+pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that may wait for a peer that does not read unless told otherwise; one frame more ends the connection with
+/// [`CloseReason::SlowConsumer`].
+pub const DEFAULT_MAX_OUTBOUND_LEN: usize = 256 * 1024;
+
+/// Time in which the last messages of a connection must be taken by the peer; then they are dropped.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// The limits of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Time for a whole handshake.
+    pub handshake_timeout: Duration,
+    /// Time without a received byte; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Time in which the peer must take some of the bytes that wait for it.
+    pub stall_timeout: Duration,
+    /// Longest payload accepted, in bytes; refused by its header, before memory is taken.
+    pub max_payload_len: usize,
+    /// Bytes that may wait for a peer that does not read. A single frame may be longer.
+    pub max_outbound_len: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
+            stall_timeout: DEFAULT_STALL_TIMEOUT,
+            max_payload_len: DEFAULT_MAX_PAYLOAD_LEN,
+            max_outbound_len: DEFAULT_MAX_OUTBOUND_LEN,
+        }
+    }
+}
+
+/// Any stream of bytes in both directions: TCP, or memory in tests.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Why [`Connection::ready`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Bytes have arrived: call [`Connection::next_frame`] until it gives none.
+    Readable,
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// A connection after its handshake.
+///
+/// Everything that fails gives the [`CloseReason`]; drop the connection then, or let [`Connection::close`] send what is
+/// still queued.
+pub struct Connection<S = TcpStream> {
+    stream: S,
+    decoder: ConnectionDecoder,
+    encoder: ConnectionEncoder,
+    outbound: Buffer,
+    options: Options,
+    timer: Timer,
+    received_at: Instant,
+    /// Since when the peer has taken nothing of what waits for it.
+    stalled_since: Option<Instant>,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Opens a connection as its client, on a stream that is connected.
+    ///
+    /// # Errors
+    /// [`CloseReason`] when the handshake fails or takes too long.
+    pub async fn client(
+        stream: S,
+        security: &ClientSecurity,
+        options: Options,
+    ) -> Result<Self, CloseReason> {
+        let opened = Self::open_client(stream, security, options).await;
+        opened.map_err(|failure| failure.reason())
+    }
+
+    /// Opens a connection as its server, on a stream that was accepted.
+    ///
+    /// # Errors
+    /// [`CloseReason`] when the handshake fails or takes too long.
+    pub async fn server(
+        mut stream: S,
+        security: &ServerSecurity,
+        options: Options,
+    ) -> Result<Self, CloseReason> {
+        let transport = match security {
+            ServerSecurity::Plain => None,
+            // On the heap, so that the handshake's state does not stay in the memory of the connection's task.
+            ServerSecurity::Noise(identity) => {
+                let handshake = Box::pin(handshake::respond(&mut stream, identity));
+                let done = timeout(options.handshake_timeout, handshake).await;
+                let done = done.map_err(|_| CloseReason::HandshakeTimeout)?;
+                Some(done.map_err(|failure| failure.reason())?)
+            }
+        };
+        Ok(Self::established(stream, transport, options))
+    }
+
+    pub(crate) async fn open_client(
+        mut stream: S,
+        security: &ClientSecurity,
+        options: Options,
+    ) -> Result<Self, Failure> {
+        let transport = match security {
+            ClientSecurity::Plain => None,
+            ClientSecurity::Noise { authority } => {
+                let handshake = Box::pin(handshake::initiate(&mut stream, *authority));
+                let done = timeout(options.handshake_timeout, handshake).await;
+                Some(done.map_err(|_| Failure::Closed(CloseReason::HandshakeTimeout))??)
+            }
+        };
+        Ok(Self::established(stream, transport, options))
+    }
+
+    fn established(stream: S, transport: Option<Transport>, options: Options) -> Self {
+        let (sealer, opener) = match transport {
+            Some(transport) => (transport.sealer.into(), transport.opener.into()),
+            None => (MaybeSealer::default(), MaybeOpener::default()),
+        };
+        Self {
+            stream,
+            decoder: FrameDecoder::new(opener, DefaultPool::default(), options.max_payload_len),
+            encoder: FrameEncoder::new(sealer),
+            outbound: Buffer::default(),
+            options,
+            timer: Timer::default(),
+            received_at: Instant::now(),
+            stalled_since: None,
+        }
+    }
+
+    /// Waits until bytes have arrived or `until` has passed, and meanwhile writes what is queued: one write for all of
+    /// it where the peer keeps up. Cancel safe.
+    ///
+    /// # Errors
+    /// The reason the connection has ended for, [`CloseReason::Idle`] and [`CloseReason::SlowConsumer`] among them.
+    pub async fn ready(&mut self, until: Option<Instant>) -> Result<Wake, CloseReason> {
+        poll_fn(|cx| self.poll_ready(cx, until)).await
+    }
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<Result<Wake, CloseReason>> {
+        if let Poll::Ready(Err(reason)) = self.poll_write(cx) {
+            return Poll::Ready(Err(reason));
+        }
+        if let Poll::Ready(read) = self.poll_read(cx) {
+            return Poll::Ready(read.map(|()| Wake::Readable));
+        }
+        let idle = self.options.idle_timeout;
+        let idle = idle.and_then(|after| self.received_at.checked_add(after));
+        let stalled = self.stall_deadline();
+        let first = [until, idle, stalled].into_iter().flatten().min();
+        ready!(self.timer.poll(cx, first));
+        Poll::Ready(match first {
+            first if first == until => Ok(Wake::Deadline),
+            first if first == stalled => Err(CloseReason::SlowConsumer),
+            _ => Err(CloseReason::Idle),
+        })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        let room = self.decoder.writable();
+        if room.is_empty() {
+            // A whole frame waits, or the decoder has failed: its caller learns it from the decoder.
+            return Poll::Ready(Ok(()));
+        }
+        let mut room = ReadBuf::new(room);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        let len = room.filled().len();
+        self.decoder.advance(len);
+        ready!(polled)?;
+        if len == 0 {
+            let is_clean = self.decoder.is_between_frames();
+            return Poll::Ready(Err(match is_clean {
+                true => CloseReason::PeerClosed,
+                false => CloseReason::Truncated,
+            }));
+        }
+        self.received_at = Instant::now();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when nothing is left to write.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        while !self.outbound.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, self.outbound.filled()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Io)),
+                Poll::Ready(written) => {
+                    self.outbound.consume(written?);
+                    self.stalled_since = None;
+                }
+                Poll::Pending => {
+                    self.stalled_since.get_or_insert_with(Instant::now);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.outbound.release();
+        Poll::Ready(Ok(()))
+    }
+
+    fn stall_deadline(&self) -> Option<Instant> {
+        self.stalled_since?.checked_add(self.options.stall_timeout)
+    }
+
+    /// The next frame that has arrived whole; `None` when there is none, so wait again. It lies in the connection's
+    /// memory until the next call.
+    ///
+    /// # Errors
+    /// [`CloseReason::PayloadTooLong`] or [`CloseReason::Undecryptable`], again on every further call.
+    pub fn next_frame(&mut self) -> Result<Option<Sv2Frame<'_>>, CloseReason> {
+        match self.decoder.next_frame() {
+            Ok(Decoded::Frame(frame)) => Ok(Some(frame)),
+            Ok(Decoded::Missing(_)) => Ok(None),
+            Err(error) => {
+                debug!(%error, "connection given up");
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// [`CloseReason::SlowConsumer`] when too many bytes wait already and the peer takes none;
+    /// [`CloseReason::Unsendable`] when it cannot be encoded.
+    pub fn queue<M: Message>(&mut self, message: &M) -> Result<(), CloseReason> {
+        self.queue_as(&M::KIND, message, &[])
+    }
+
+    /// Queues a message whose kind is known at run time only, such as the enum of a sub-protocol, followed by TLV fields
+    /// that are already encoded.
+    ///
+    /// # Errors
+    /// As [`Connection::queue`].
+    pub fn queue_as(
+        &mut self,
+        kind: &MessageKind,
+        fields: &impl Encodable,
+        tlv: &[u8],
+    ) -> Result<(), CloseReason> {
+        let payload_len = fields.encoded_len().saturating_add(tlv.len());
+        self.queue_with(payload_len, |encoder, outbound| {
+            encoder.encode_as(kind, fields, tlv, outbound)
+        })
+    }
+
+    /// Queues a payload that is already encoded; `extension_type` includes the channel bit.
+    ///
+    /// # Errors
+    /// As [`Connection::queue`].
+    pub fn queue_raw(
+        &mut self,
+        extension_type: u16,
+        msg_type: u8,
+        payload: &[u8],
+    ) -> Result<(), CloseReason> {
+        self.queue_with(payload.len(), |encoder, outbound| {
+            encoder.encode_raw(extension_type, msg_type, payload, outbound)
+        })
+    }
+
+    /// Queues a frame as it is, for relays.
+    ///
+    /// # Errors
+    /// As [`Connection::queue`].
+    pub fn queue_frame(&mut self, frame: &Sv2Frame<'_>) -> Result<(), CloseReason> {
+        self.queue_with(frame.payload().len(), |encoder, outbound| {
+            encoder.encode_frame(frame, outbound)
+        })
+    }
+
+    /// Queues what `encode` appends with the connection's encoder: a frame of about `payload_len` bytes, such as a
+    /// prepared one in which two fields are set.
+    ///
+    /// # Errors
+    /// As [`Connection::queue`].
+    pub fn queue_with(
+        &mut self,
+        payload_len: usize,
+        encode: impl FnOnce(&mut ConnectionEncoder, &mut Buffer) -> Result<(), EncodeError>,
+    ) -> Result<(), CloseReason> {
+        let len = self.encoder.frame_len(payload_len);
+        if self.outbound.len().saturating_add(len) > self.options.max_outbound_len {
+            self.make_room(len)?;
+        }
+        encode(&mut self.encoder, &mut self.outbound).map_err(|error| {
+            debug!(%error, "own message not encoded");
+            error.into()
+        })
+    }
+
+    /// Writes what the peer takes at once; what then waits must leave room for `len` bytes, or be nothing.
+    fn make_room(&mut self, len: usize) -> Result<(), CloseReason> {
+        // The task is woken by the next wait, which writes again.
+        let written = self.poll_write(&mut Context::from_waker(Waker::noop()));
+        let is_over = self.outbound.len().saturating_add(len) > self.options.max_outbound_len;
+        match written {
+            Poll::Ready(result) => result,
+            Poll::Pending if is_over => Err(CloseReason::SlowConsumer),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub const fn outbound_len(&self) -> usize {
+        self.outbound.len()
+    }
+
+    /// Bytes of buffer memory held at the moment; 0 when nothing is under way.
+    pub fn buffered(&self) -> usize {
+        self.decoder.capacity() + self.outbound.capacity()
+    }
+
+    /// Writes everything that is queued. Cancel safe.
+    ///
+    /// # Errors
+    /// [`CloseReason::SlowConsumer`] when the peer stops taking it, or the reason the connection broke.
+    pub async fn flush(&mut self) -> Result<(), CloseReason> {
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = self.poll_write(cx) {
+                return Poll::Ready(written);
+            }
+            let deadline = self.stall_deadline();
+            ready!(self.timer.poll(cx, deadline));
+            Poll::Ready(Err(CloseReason::SlowConsumer))
+        })
+        .await
+    }
+
+    /// Sends what is queued, for [`LINGER`] at most, and ends the connection.
+    pub async fn close(mut self) {
+        let last = async {
+            self.flush().await?;
+            self.stream.shutdown().await.map_err(CloseReason::from)
+        };
+        if !matches!(timeout(LINGER, last).await, Ok(Ok(()))) {
+            debug!("the last messages were not taken by the peer");
+        }
+    }
+
+    /// The stream underneath, for its address.
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+}

@@ -1,0 +1,154 @@
+//! Connections over TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use noise_sv2::HandshakeError;
+use socket2::{SockRef, TcpKeepalive};
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::handshake::Failure;
+use crate::{ClientSecurity, CloseReason, Connection, Endpoint, Options, ServerSecurity};
+
+/// Time to resolve the name and reach the server.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After this silence the operating system asks whether the peer is still there, and again at a quarter of it; a peer
+/// that vanished ends the connection with [`CloseReason::Io`] even where there is no idle deadline.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Why a client has no connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("cannot find {endpoint}: {source}; check the host's name and the network")]
+    Resolve {
+        /// The server.
+        endpoint: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// None of the addresses can be reached.
+    #[error("cannot reach {endpoint}: {source}; check that the server runs and the port is right")]
+    Reach {
+        /// The server.
+        endpoint: String,
+        /// What the operating system says of the last address.
+        source: io::Error,
+    },
+    /// Name and address took longer than [`CONNECT_TIMEOUT`].
+    #[error("cannot reach {endpoint} in time; check the address, the network and firewalls")]
+    Timeout {
+        /// The server.
+        endpoint: String,
+    },
+    /// The server is not the one that was expected, or does not speak Noise.
+    #[error(
+        "{endpoint} failed the handshake: {source}; check the authority key, and the clock of this machine"
+    )]
+    Handshake {
+        /// The server.
+        endpoint: String,
+        /// What failed.
+        source: HandshakeError,
+    },
+    /// The connection ended during the handshake.
+    #[error(
+        "{endpoint}: {reason}; check that the server speaks Stratum V2 with Noise on this port"
+    )]
+    Closed {
+        /// The server.
+        endpoint: String,
+        /// How it ended.
+        reason: CloseReason,
+    },
+}
+
+impl ConnectError {
+    /// The reason under which the attempt is counted.
+    pub const fn reason(&self) -> CloseReason {
+        match self {
+            Self::Handshake { .. } => CloseReason::HandshakeFailed,
+            Self::Closed { reason, .. } => *reason,
+            Self::Resolve { .. } | Self::Reach { .. } | Self::Timeout { .. } => CloseReason::Io,
+        }
+    }
+}
+
+/// Connects to a server. The name is resolved anew each time, and its addresses are tried in order.
+///
+/// # Errors
+/// [`ConnectError`], whose message says what to check.
+pub async fn connect(
+    endpoint: &Endpoint,
+    security: &ClientSecurity,
+    options: Options,
+) -> Result<Connection, ConnectError> {
+    let name = || endpoint.to_string();
+    let stream = timeout(CONNECT_TIMEOUT, reach(endpoint))
+        .await
+        .map_err(|_| ConnectError::Timeout { endpoint: name() })??;
+    let opened = Connection::open_client(stream, security, options).await;
+    opened.map_err(|failure| match failure {
+        Failure::Noise(source) => ConnectError::Handshake {
+            endpoint: name(),
+            source,
+        },
+        Failure::Closed(reason) => ConnectError::Closed {
+            endpoint: name(),
+            reason,
+        },
+    })
+}
+
+async fn reach(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
+    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|source| ConnectError::Resolve {
+            endpoint: endpoint.to_string(),
+            source,
+        })?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match connected(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Reach {
+        endpoint: endpoint.to_string(),
+        source: last,
+    })
+}
+
+async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    prepare(&stream)?;
+    Ok(stream)
+}
+
+/// Opens a connection as its server on a TCP stream that was accepted.
+///
+/// # Errors
+/// As [`Connection::server`].
+pub async fn accept(
+    stream: TcpStream,
+    security: &ServerSecurity,
+    options: Options,
+) -> Result<Connection, CloseReason> {
+    prepare(&stream)?;
+    Connection::server(stream, security, options).await
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Without it a small message waits up to 40 ms for the acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 4);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
