@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+pub mod node;
 pub mod steps;
 pub mod tidy;
 

@@ -1,17 +1,31 @@
 //! Everything a developer or CI runs.
 
+use std::process::ExitCode;
+
 use anyhow::bail;
-use xtask::{steps, tidy};
+use xtask::{node, steps, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test [--only STEP]...   all that must hold: tidy, format, clippy, docs, no-std, tests
+  test [--only STEP]...   all that must hold, step by step; names as the run prints them
   tidy                    the rules of the house that no compiler checks
+  node                    a real bitcoind: BITCOIND, the one on PATH, or Debian's unpacked into target/
   bench [ARGUMENTS]       the benchmarks
 ";
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without the backtrace that a variable of the environment may ask for: the causes say more.
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((command, rest)) = arguments.split_first() else {
         bail!("no command\n{USAGE}")
@@ -19,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     match &**command {
         "test" => steps::run(&only(rest)?),
         "tidy" => print_tidy(),
+        "node" => print_node(),
         "bench" => steps::bench(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
@@ -34,6 +49,17 @@ fn only(arguments: &[String]) -> anyhow::Result<Vec<String>> {
         other => bail!("`{}` is not understood; use --only STEP", other.join(" ")),
     });
     pairs.collect()
+}
+
+fn print_node() -> anyhow::Result<()> {
+    let binaries = node::ensure(&xtask::root().join("target"))?;
+    println!(
+        "{} ({})\n{:?}",
+        binaries.version()?,
+        binaries.origin(),
+        binaries.bitcoind()
+    );
+    Ok(())
 }
 
 fn print_tidy() -> anyhow::Result<()> {

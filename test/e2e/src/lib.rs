@@ -1,1 +1,3 @@
-//! End-to-end tests: whole programs, real sockets, a real node.
+//! Helpers for end-to-end tests: whole programs, real sockets, a real node.
+
+pub mod regtest_node;

@@ -20,6 +20,7 @@
 
 pub mod backoff;
 pub mod embedded;
+pub mod generate;
 pub mod hub;
 mod node;
 pub mod reject;

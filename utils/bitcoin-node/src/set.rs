@@ -28,7 +28,8 @@ pub const REASONS_COUNTED_MAX: usize = 64;
 pub struct NodeSetConfig {
     /// How long a better node must have been ready before templates come from it again.
     pub return_after: Duration,
-    /// Attempts to hand a block to a node that gives no answer; after the last the block is lost for that node.
+    /// Attempts to hand a block to a node that gives no answer or lacks the block's parent; after the last the block is
+    /// lost for that node.
     pub submit_attempts: u32,
     /// Times a node is asked whether it has the block, before it is reported missing.
     pub confirm_attempts: u32,
@@ -302,7 +303,7 @@ async fn submit_and_confirm(
     // The first answer is passed on at once; a receiver that has enough is closed.
     let _ = answers.try_send(outcome.clone());
     for _ in 1..config.submit_attempts {
-        if !matches!(outcome, SubmitOutcome::Failed(_)) {
+        if !is_worth_another_try(&outcome) {
             break;
         }
         sleep(pauses.next_pause()).await;
@@ -314,6 +315,14 @@ async fn submit_and_confirm(
         outcome,
         standing,
     }
+}
+
+/// A node that restarts gives no answer at first, and then may have to fetch the block's parent from its peers.
+fn is_worth_another_try(outcome: &SubmitOutcome) -> bool {
+    matches!(
+        outcome,
+        SubmitOutcome::Failed(_) | SubmitOutcome::Rejected(RejectReason::PrevBlkNotFound)
+    )
 }
 
 /// Asks until the node has the block on its best chain, or says for certain that it has not.

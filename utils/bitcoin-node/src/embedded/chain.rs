@@ -341,11 +341,10 @@ impl EmbeddedChain {
             .height()
             .checked_sub(REORG_DEPTH_MAX + 1)
             .and_then(|height| self.active_at(height))
+            && let Some(entry) = self.entries.get_mut(&deep)
         {
-            if let Some(entry) = self.entries.get_mut(&deep) {
-                entry.mined = Vec::new();
-                entry.wtxids = Vec::new();
-            }
+            entry.mined = Vec::new();
+            entry.wtxids = Vec::new();
         }
         while self.active.len() > RETAINED_BLOCKS_MAX {
             if let Some(hash) = self.active.pop_front() {

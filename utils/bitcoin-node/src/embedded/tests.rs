@@ -1,10 +1,9 @@
 //! The embedded chain's rules, with the time as an argument.
 
 use bitcoin::absolute::LockTime;
-use bitcoin::block::{Header, Version};
+use bitcoin::block::Version;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
-use bitcoin::script::Builder;
 use bitcoin::{
     Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn,
     TxMerkleNode, TxOut, Witness, transaction,
@@ -12,6 +11,7 @@ use bitcoin::{
 use roles_logic_sv2::block_template::BlockTemplate;
 
 use super::*;
+use crate::generate::{self, commit};
 use crate::reject::RejectReason;
 use crate::rpc::tip::subsidy_sats;
 
@@ -57,64 +57,12 @@ fn add(
     chain.add_transaction(&serialize(tx), fee_sats)
 }
 
-/// The block that `template` asks for, proof of work left out.
 fn unsolved(template: &BlockTemplate) -> Block {
-    let input = TxIn {
-        previous_output: OutPoint::null(),
-        script_sig: Builder::new()
-            .push_int(i64::from(template.height))
-            .push_slice([7; 4])
-            .into_script(),
-        sequence: Sequence::MAX,
-        witness: Witness::from_slice(&[[0; 32]]),
-    };
-    let pay = TxOut {
-        value: Amount::from_sat(template.subsidy_sats + template.fees_sats()),
-        script_pubkey: ScriptBuf::from_bytes(vec![0x51]),
-    };
-    let commitment = TxOut {
-        value: Amount::ZERO,
-        script_pubkey: ScriptBuf::new(),
-    };
-    let coinbase = Transaction {
-        version: transaction::Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: vec![input],
-        output: vec![pay, commitment],
-    };
-    let others = template
-        .transactions
-        .iter()
-        .map(|tx| bitcoin::consensus::deserialize(&tx.raw).unwrap());
-    let header = Header {
-        version: Version::from_consensus(template.version.cast_signed()),
-        prev_blockhash: BlockHash::from_byte_array(template.prev_hash),
-        merkle_root: TxMerkleNode::all_zeros(),
-        time: template.current_time_secs,
-        bits: CompactTarget::from_consensus(template.nbits),
-        nonce: 0,
-    };
-    let mut block = Block {
-        header,
-        txdata: core::iter::once(coinbase).chain(others).collect(),
-    };
-    commit(&mut block);
-    block
-}
-
-/// Writes witness commitment and merkle root.
-fn commit(block: &mut Block) {
-    let root = block.witness_root().unwrap();
-    let commitment = Block::compute_witness_commitment(&root, &[0; 32]).to_byte_array();
-    block.txdata[0].output[1].script_pubkey =
-        ScriptBuf::from_bytes([&[0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed][..], &commitment].concat());
-    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    generate::unsolved_block(template, ScriptBuf::from_bytes(vec![0x51])).unwrap()
 }
 
 fn solve(mut block: Block) -> Vec<u8> {
-    while block.header.validate_pow(block.header.target()).is_err() {
-        block.header.nonce += 1;
-    }
+    assert!(generate::solve(&mut block));
     serialize(&block)
 }
 
@@ -190,10 +138,49 @@ fn time_moves_on_with_the_median_when_blocks_are_faster_than_the_clock() {
     assert_eq!(template.current_time_secs, template.min_time_secs);
 }
 
+/// A change that breaks a rule.
+type Change = fn(&mut Block);
+
+/// Each change alone is refused with its reason and leaves no trace; without it the block is taken.
+fn check_refusals(cases: &[(RejectReason, Change)]) {
+    for (reason, change) in cases {
+        let mut chain = EmbeddedChain::new();
+        mine(&mut chain);
+        let parent = spend(some_output(1), &[&[1]], 50);
+        add(&mut chain, &parent, 10).unwrap();
+        add(
+            &mut chain,
+            &spend(
+                OutPoint {
+                    txid: parent.compute_txid(),
+                    vout: 0,
+                },
+                &[&[2]],
+                40,
+            ),
+            10,
+        )
+        .unwrap();
+        let template = chain.template(NOW_SECS);
+        assert_eq!(
+            chain.submit_block(&with(&template, change), NOW_SECS),
+            Err(reason.clone())
+        );
+        assert_eq!(
+            (chain.height(), chain.mempool_len()),
+            (1, 2),
+            "{reason} changed the chain"
+        );
+        assert_eq!(
+            chain.submit_block(&with(&template, |_| ()), NOW_SECS),
+            Ok(Verdict::NewTip)
+        );
+    }
+}
+
 #[test]
-fn each_broken_rule_has_its_reason() {
-    type Change = fn(&mut Block);
-    let cases: &[(RejectReason, Change)] = &[
+fn broken_headers_and_coinbases_have_their_reasons() {
+    check_refusals(&[
         (RejectReason::BadDiffbits, |block| {
             block.header.bits = CompactTarget::from_consensus(0x207f_fffe)
         }),
@@ -234,6 +221,12 @@ fn each_broken_rule_has_its_reason() {
             block.txdata[0].lock_time = LockTime::from_consensus(500);
             block.txdata[0].input[0].sequence = Sequence::ZERO;
         }),
+    ]);
+}
+
+#[test]
+fn broken_witnesses_and_transactions_have_their_reasons() {
+    check_refusals(&[
         (RejectReason::BadWitnessMerkleMatch, |block| {
             block.txdata[1].input[0].witness = Witness::from_slice(&[[8]])
         }),
@@ -268,40 +261,7 @@ fn each_broken_rule_has_its_reason() {
             block.txdata[1].input[0].witness = Witness::from_slice(&[vec![0; 3_999_500]]);
             commit(block);
         }),
-    ];
-    for (reason, change) in cases {
-        let mut chain = EmbeddedChain::new();
-        mine(&mut chain);
-        let parent = spend(some_output(1), &[&[1]], 50);
-        add(&mut chain, &parent, 10).unwrap();
-        add(
-            &mut chain,
-            &spend(
-                OutPoint {
-                    txid: parent.compute_txid(),
-                    vout: 0,
-                },
-                &[&[2]],
-                40,
-            ),
-            10,
-        )
-        .unwrap();
-        let template = chain.template(NOW_SECS);
-        assert_eq!(
-            chain.submit_block(&with(&template, change), NOW_SECS),
-            Err(reason.clone())
-        );
-        assert_eq!(
-            (chain.height(), chain.mempool_len()),
-            (1, 2),
-            "{reason} changed the chain"
-        );
-        assert_eq!(
-            chain.submit_block(&with(&template, |_| ()), NOW_SECS),
-            Ok(Verdict::NewTip)
-        );
-    }
+    ]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub enum RpcAuth {
 }
 
 /// How to learn of new tips.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TipSource {
     /// ZMQ where the node announces `hashblock` or `rawblock`, long poll while there is none.

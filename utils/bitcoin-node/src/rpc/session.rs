@@ -97,9 +97,8 @@ impl Follower {
                 found: info.chain.chars().take(20).collect(),
             });
         };
-        self.state.send_if_modified(|state| {
-            core::mem::replace(&mut state.chain, Some(chain)) != Some(chain)
-        });
+        self.state
+            .send_if_modified(|state| state.chain.replace(chain) != Some(chain));
         // A regtest chain whose tip is old counts as downloading although there is nothing to download.
         if info.initialblockdownload && chain != Network::Regtest {
             Err(info.syncing())
@@ -356,10 +355,11 @@ impl<'a> Session<'a> {
         if hash == self.tip {
             return Ok(());
         }
-        if self.follower.config.empty_template_first && !self.recent.contains(&hash) {
-            if let Some(tip) = self.resolve(signal, hash).await? {
-                self.publish_provisional(&tip);
-            }
+        if self.follower.config.empty_template_first
+            && !self.recent.contains(&hash)
+            && let Some(tip) = self.resolve(signal, hash).await?
+        {
+            self.publish_provisional(&tip);
         }
         self.fetch = Some(Box::pin(fetch_template(
             Arc::clone(&self.follower.client),
@@ -374,16 +374,16 @@ impl<'a> Session<'a> {
         signal: TipSignal,
         hash: [u8; 32],
     ) -> Result<Option<TipHeader>, RpcError> {
-        if let TipSignal::Header(header) = signal {
-            if let Some(tip) = self.recent.place(&header) {
-                self.recent.push(
-                    hash,
-                    tip.height,
-                    header.time,
-                    Some(header.prev_blockhash.to_byte_array()),
-                );
-                return Ok(Some(tip));
-            }
+        if let TipSignal::Header(header) = signal
+            && let Some(tip) = self.recent.place(&header)
+        {
+            self.recent.push(
+                hash,
+                tip.height,
+                header.time,
+                Some(header.prev_blockhash.to_byte_array()),
+            );
+            return Ok(Some(tip));
         }
         match self.follower.client.header(hash).await {
             Ok(info) => {

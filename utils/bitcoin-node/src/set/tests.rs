@@ -154,7 +154,11 @@ async fn a_block_goes_to_every_node_and_each_is_asked_afterwards() {
         ),
         Scripted::new(
             "restarts",
-            &[silence(), silence(), SubmitOutcome::Duplicate],
+            &[
+                silence(),
+                SubmitOutcome::Rejected(RejectReason::PrevBlkNotFound),
+                SubmitOutcome::Duplicate,
+            ],
             &[ACTIVE],
         ),
         Scripted::new(
