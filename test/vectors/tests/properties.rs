@@ -1,7 +1,8 @@
-//! Every message of every table: reading undoes writing, and no bytes are too strange to be read.
+//! Every message of every table, and TLV fields: reading undoes writing, and no bytes are too strange to be read.
 
 mod support;
 
+use extensions_sv2::{Tlv, TlvByteOrder, TlvFields, WorkerIdentity, tlv_fields};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::{Entropy, messages};
@@ -43,6 +44,40 @@ proptest! {
                     prop_assert_ne!(error.field, "", "{}", tested.kind.name);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn tlv_fields_survive(
+        fields in vec((any::<u16>(), any::<u8>(), vec(any::<u8>(), 0..300)), 0..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = Vec::new();
+        for (extension_type, field_type, value) in &fields {
+            let tlv = Tlv { extension_type: *extension_type, field_type: *field_type, value };
+            prop_assert!(tlv.append_to(&mut bytes));
+        }
+        let read: Vec<_> = tlv_fields(&bytes)
+            .map(|field| field.map(|tlv| (tlv.extension_type, tlv.field_type, tlv.value.to_vec())))
+            .collect::<Result<_, _>>()
+            .expect("whole fields are read");
+        prop_assert_eq!(&read, &fields);
+
+        // Cut anywhere, whole fields are still read and at most the last result is an error.
+        let cut = &bytes[..cut.index(bytes.len() + 1)];
+        let whole = tlv_fields(cut).filter(|field| field.is_ok()).count();
+        prop_assert!(tlv_fields(cut).take(whole).all(|field| field.is_ok()));
+        prop_assert!(tlv_fields(cut).count() <= whole + 1);
+    }
+
+    #[test]
+    fn arbitrary_bytes_behind_a_message_are_no_trouble(bytes in vec(any::<u8>(), 0..300)) {
+        for order in [TlvByteOrder::LittleEndian, TlvByteOrder::BigEndian] {
+            let values: usize = TlvFields::new(&bytes, order).flatten().map(|tlv| tlv.value.len()).sum();
+            prop_assert!(values <= bytes.len());
+        }
+        if let Ok(Some(identity)) = WorkerIdentity::find(&bytes) {
+            prop_assert!(identity.as_bytes().len() <= const_sv2::MAX_WORKER_IDENTITY_LEN);
         }
     }
 }

@@ -235,11 +235,13 @@ macro_rules! sequences {
 sequences! {
     /// `SEQ0_255[T]`: up to 255 elements behind a one-byte count (specification 3.1).
     ///
-    /// A decoded sequence borrows its bytes and takes no memory of its own, whatever count a peer announces.
+    /// A decoded sequence borrows its bytes and takes no memory of its own, whatever count a peer announces. Owned, it
+    /// takes a vector of elements: more than its bytes where they are shorter than a pointer.
     Seq0255(prefix: 1, max: 255);
     /// `SEQ0_64K[T]`: up to 65 535 elements behind a two-byte count (specification 3.1).
     ///
-    /// A decoded sequence borrows its bytes and takes no memory of its own, whatever count a peer announces.
+    /// A decoded sequence borrows its bytes and takes no memory of its own, whatever count a peer announces. Owned, it
+    /// takes a vector of elements: more than its bytes where they are shorter than a pointer.
     Seq064K(prefix: 2, max: 65_535);
 }
 
