@@ -1,11 +1,12 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::{root, tidy};
+use crate::{node, root, tidy};
 
 /// One step of the test run.
 pub struct Step {
@@ -37,10 +38,24 @@ pub const STEPS: &[Step] = &[
         run: no_std,
     },
     Step {
+        name: "node",
+        run: node_step,
+    },
+    Step {
         name: "tests",
         run: all_tests,
     },
+    Step {
+        name: "demo",
+        run: demo,
+    },
 ];
+
+/// Whether the binary has its demo; without it that step is left out.
+const HAS_DEMO: bool = false;
+
+/// How long the demo may take for its blocks, without the build: it needs seconds.
+const DEMO_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Workspaces of their own that compile on stable: formatted like the main one.
 const OUTSIDE: &[&str] = &["benches/Cargo.toml", "test/no-std/Cargo.toml"];
@@ -62,6 +77,7 @@ pub fn run(only: &[String]) -> anyhow::Result<()> {
     }
     let wanted: Vec<_> = STEPS
         .iter()
+        .filter(|step| HAS_DEMO || step.name != "demo")
         .filter(|step| only.is_empty() || only.iter().any(|name| name == step.name))
         .collect();
     let mut times = Vec::new();
@@ -162,6 +178,22 @@ fn all_tests() -> anyhow::Result<()> {
     }
 }
 
+/// Has a real node ready before tests ask for it, so that a missing one is reported as what it is.
+fn node_step() -> anyhow::Result<()> {
+    let node = node::ensure(&root().join("target"))?;
+    println!("{} from {}", node.version()?, node.origin());
+    Ok(())
+}
+
+/// The first thing anyone sees: it must mine and end by itself.
+fn demo() -> anyhow::Result<()> {
+    let stratum = ["--release", "--package", "stratum", "--bin", "stratum"];
+    cargo(&[&["build"], &stratum[..]].concat())?;
+    let mut command = cargo_command(&[&["run", "--quiet"], &stratum[..]].concat());
+    command.args(["--", "demo", "--blocks", "5"]);
+    finish_within(command, DEMO_DEADLINE)
+}
+
 /// Runs the benchmarks, which are a workspace of their own; `arguments` go to them.
 ///
 /// # Errors
@@ -197,12 +229,34 @@ fn finish(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn finish_within(mut command: Command, deadline: Duration) -> anyhow::Result<()> {
+    let line = shown(&command);
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting `{line}`"))?;
+    let started = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("`{line}` ended with {status}"),
+            None if started.elapsed() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            None => break,
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("`{line}` was stopped after {} s", deadline.as_secs());
+}
+
 fn shown(command: &Command) -> String {
     let arguments: Vec<_> = command
         .get_args()
         .map(|argument| argument.to_string_lossy())
         .collect();
-    format!("cargo {}", arguments.join(" "))
+    let program = Path::new(command.get_program())
+        .file_stem()
+        .unwrap_or_default();
+    format!("{} {}", program.to_string_lossy(), arguments.join(" "))
 }
 
 #[cfg(test)]
@@ -216,6 +270,16 @@ mod tests {
             error.contains("`tidyy`") && error.contains("tidy, format"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_stopped() {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let error = finish_within(command, Duration::ZERO)
+            .unwrap_err()
+            .to_string();
+        assert!(error.ends_with("was stopped after 0 s"), "{error}");
     }
 
     #[test]
