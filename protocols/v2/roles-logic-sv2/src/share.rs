@@ -125,11 +125,14 @@ pub enum RejectReason {
     /// The channel's memory of shares is full until the next tip.
     #[error("too many shares on one tip to tell duplicates; the difficulty is too low")]
     TooManyShares,
+    /// A field that an extension appended to the message is malformed.
+    #[error("a field of an extension is malformed")]
+    MalformedExtensionField,
 }
 
 impl RejectReason {
     /// All reasons, in the order of [`Self::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownChannel,
         Self::UnknownJob,
         Self::Stale,
@@ -141,6 +144,7 @@ impl RejectReason {
         Self::DifficultyTooLow,
         Self::Duplicate,
         Self::TooManyShares,
+        Self::MalformedExtensionField,
     ];
 
     /// Where this reason stands in [`Self::ALL`], for counters.
@@ -155,7 +159,10 @@ impl RejectReason {
             Self::UnknownJob => "invalid-job-id",
             Self::Stale => "stale-share",
             Self::BadExtranonceSize => "bad-extranonce-size",
-            Self::NtimeTooEarly | Self::NtimeTooLate | Self::TooManyShares => "invalid-share",
+            Self::NtimeTooEarly
+            | Self::NtimeTooLate
+            | Self::TooManyShares
+            | Self::MalformedExtensionField => "invalid-share",
             Self::VersionRollingNotAllowed => "version-rolling-not-allowed",
             Self::NonRollableVersionBit => "invalid-non-rollable-version-bit",
             Self::DifficultyTooLow => "difficulty-too-low",
@@ -302,3 +309,6 @@ fn credit(
         Err(RejectReason::DifficultyTooLow)
     }
 }
+
+#[cfg(test)]
+mod tests;

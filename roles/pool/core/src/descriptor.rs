@@ -18,7 +18,9 @@ pub enum DescriptorError {
         address: String,
     },
     /// The address belongs to another chain.
-    #[error("address `{address}` is not of chain {network}; use an address of that chain or change the chain")]
+    #[error(
+        "address `{address}` is not of chain {network}; use an address of that chain or change the chain"
+    )]
     OtherChain {
         /// The address.
         address: String,
@@ -59,10 +61,14 @@ pub fn script_pubkey(descriptor: &str, network: Network) -> Result<ScriptBuf, De
     let script = if let Some(address) = inner(descriptor, "addr") {
         address_script(address, network)?
     } else if let Some(hex) = inner(descriptor, "raw") {
-        ScriptBuf::from_hex(hex).map_err(|_| DescriptorError::NotHex { hex: hex.to_owned() })?
+        ScriptBuf::from_hex(hex).map_err(|_| DescriptorError::NotHex {
+            hex: hex.to_owned(),
+        })?
     } else if descriptor.contains('(') {
         let parsed = Descriptor::<DefiniteDescriptorKey>::from_str(descriptor);
-        parsed.map_err(|error| invalid(descriptor, &error.to_string()))?.script_pubkey()
+        parsed
+            .map_err(|error| invalid(descriptor, &error.to_string()))?
+            .script_pubkey()
     } else {
         address_script(descriptor, network)?
     };
@@ -77,25 +83,42 @@ pub fn script_pubkey(descriptor: &str, network: Network) -> Result<ScriptBuf, De
 /// # Errors
 /// [`DescriptorError::NotAnAddress`] or [`DescriptorError::OtherChain`].
 pub fn address_script(address: &str, network: Network) -> Result<ScriptBuf, DescriptorError> {
-    let parsed = Address::<NetworkUnchecked>::from_str(address)
-        .map_err(|_| DescriptorError::NotAnAddress { address: address.to_owned() })?;
+    let parsed = Address::<NetworkUnchecked>::from_str(address).map_err(|_| {
+        DescriptorError::NotAnAddress {
+            address: address.to_owned(),
+        }
+    })?;
     parsed
         .require_network(network)
         .map(|checked| checked.script_pubkey())
-        .map_err(|_| DescriptorError::OtherChain { address: address.to_owned(), network })
+        .map_err(|_| DescriptorError::OtherChain {
+            address: address.to_owned(),
+            network,
+        })
 }
 
 fn inner<'t>(descriptor: &'t str, function: &str) -> Option<&'t str> {
-    descriptor.strip_prefix(function)?.strip_prefix('(')?.strip_suffix(')')
+    descriptor
+        .strip_prefix(function)?
+        .strip_prefix('(')?
+        .strip_suffix(')')
 }
 
 /// A descriptor may hold a private key, which must not reach a log.
 fn invalid(descriptor: &str, reason: &str) -> DescriptorError {
-    let shown = descriptor.split_once('(').map_or("…", |(function, _)| function);
-    let reveals = reason.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() > 20);
+    let shown = descriptor
+        .split_once('(')
+        .map_or("…", |(function, _)| function);
+    let reveals = reason
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| word.len() > 20);
     DescriptorError::Invalid {
         descriptor: format!("{shown}(…)"),
-        reason: if reveals { "a key does not parse".to_owned() } else { reason.to_owned() },
+        reason: if reveals {
+            "a key does not parse".to_owned()
+        } else {
+            reason.to_owned()
+        },
     }
 }
 
@@ -109,24 +132,48 @@ mod tests {
 
     #[test]
     fn every_spelling_of_one_key_gives_one_script() {
-        for text in [ADDRESS, &format!("addr({ADDRESS})"), &format!("raw({SCRIPT})"), &format!("wpkh({KEY})")] {
-            assert_eq!(script_pubkey(text, Network::Regtest).unwrap().to_hex_string(), SCRIPT, "{text}");
+        for text in [
+            ADDRESS,
+            &format!("addr({ADDRESS})"),
+            &format!("raw({SCRIPT})"),
+            &format!("wpkh({KEY})"),
+        ] {
+            assert_eq!(
+                script_pubkey(text, Network::Regtest)
+                    .unwrap()
+                    .to_hex_string(),
+                SCRIPT,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn an_address_of_another_chain_is_refused() {
         let error = script_pubkey(ADDRESS, Network::Bitcoin).unwrap_err();
-        assert!(matches!(error, DescriptorError::OtherChain { .. }), "{error}");
+        assert!(
+            matches!(error, DescriptorError::OtherChain { .. }),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_cannot_be_paid_to_is_refused() {
         for text in ["raw()", "raw(6a)"] {
-            assert_eq!(script_pubkey(text, Network::Regtest), Err(DescriptorError::Unspendable), "{text}");
+            assert_eq!(
+                script_pubkey(text, Network::Regtest),
+                Err(DescriptorError::Unspendable),
+                "{text}"
+            );
         }
-        assert!(matches!(script_pubkey("raw(zz)", Network::Regtest), Err(DescriptorError::NotHex { .. })));
-        assert!(matches!(script_pubkey("bc1nonsense", Network::Bitcoin), Err(DescriptorError::NotAnAddress { .. })));
+        assert!(matches!(
+            script_pubkey("raw(zz)", Network::Regtest),
+            Err(DescriptorError::NotHex { .. })
+        ));
+        assert!(matches!(
+            script_pubkey("bc1nonsense", Network::Bitcoin),
+            Err(DescriptorError::NotAnAddress { .. })
+        ));
         for text in ["wpkh()", "wpkh(nonsense)", "wpkh(xpub/0/*)", "sh(", ""] {
             assert!(script_pubkey(text, Network::Regtest).is_err(), "{text}");
         }

@@ -54,7 +54,9 @@ pub enum PayoutError {
 #[non_exhaustive]
 pub enum IdentityError {
     /// It starts with `sri/` and continues in no known way.
-    #[error("identity does not follow sri/solo/ADDRESS[/WORKER], sri/donate[/WORKER] or sri/donate/PERCENT/ADDRESS[/WORKER]")]
+    #[error(
+        "identity does not follow sri/solo/ADDRESS[/WORKER], sri/donate[/WORKER] or sri/donate/PERCENT/ADDRESS[/WORKER]"
+    )]
     UnknownPattern,
     /// The address is none, or none of this chain.
     #[error("identity names no payout address of this chain")]
@@ -107,12 +109,18 @@ impl PoolPayouts {
             }
             let script_pubkey = script_pubkey(descriptor, network)
                 .map_err(|source| PayoutError::Descriptor { index, source })?;
-            resolved.push(Payout { script_pubkey, weight });
+            resolved.push(Payout {
+                script_pubkey,
+                weight,
+            });
         }
         match resolved.len() {
             0 => Err(PayoutError::NoOutput),
             count if count > MAX_POOL_OUTPUTS => Err(PayoutError::TooManyOutputs { count }),
-            _ => Ok(Self { network, outputs: resolved }),
+            _ => Ok(Self {
+                network,
+                outputs: resolved,
+            }),
         }
     }
 
@@ -126,12 +134,21 @@ impl PoolPayouts {
         match choice {
             PayoutChoice::Pool => self.outputs.clone(),
             PayoutChoice::Solo { script_pubkey } => {
-                vec![Payout { script_pubkey: script_pubkey.clone(), weight: 1 }]
+                vec![Payout {
+                    script_pubkey: script_pubkey.clone(),
+                    weight: 1,
+                }]
             }
-            PayoutChoice::Split { pool_percent, script_pubkey } => {
+            PayoutChoice::Split {
+                pool_percent,
+                script_pubkey,
+            } => {
                 let pool_percent = u32::from(*pool_percent).min(100);
                 let total: u32 = self.outputs.iter().map(|output| output.weight).sum();
-                let miner = Payout { script_pubkey: script_pubkey.clone(), weight: total * (100 - pool_percent) };
+                let miner = Payout {
+                    script_pubkey: script_pubkey.clone(),
+                    weight: total * (100 - pool_percent),
+                };
                 let pool = self.outputs.iter().map(|output| Payout {
                     script_pubkey: output.script_pubkey.clone(),
                     weight: output.weight * pool_percent,
@@ -143,13 +160,21 @@ impl PoolPayouts {
 
     /// Bytes that the outputs of any choice take at most, for `CoinbaseOutputConstraints`.
     pub fn max_outputs_len(&self) -> usize {
-        let pool: usize = self.outputs.iter().map(|output| output_len(&output.script_pubkey)).sum();
+        let pool: usize = self
+            .outputs
+            .iter()
+            .map(|output| output_len(&output.script_pubkey))
+            .sum();
         pool + MAX_ADDRESS_OUTPUT_LEN
     }
 
     /// Signature operations of the outputs of any choice at most, for `CoinbaseOutputConstraints`.
     pub fn max_outputs_sigops(&self) -> usize {
-        let pool: usize = self.outputs.iter().map(|output| output.script_pubkey.count_sigops_legacy()).sum();
+        let pool: usize = self
+            .outputs
+            .iter()
+            .map(|output| output.script_pubkey.count_sigops_legacy())
+            .sum();
         pool + MAX_ADDRESS_SIGOPS
     }
 }
@@ -171,20 +196,28 @@ fn output_len(script: &ScriptBuf) -> usize {
 /// [`IdentityError`] for an identity that starts with `sri/`, or looks like an address of this chain, and is wrong:
 /// paying the pool instead would take the miner's block.
 pub fn choose(identity: &[u8], network: Network) -> Result<PayoutChoice, IdentityError> {
-    let Ok(identity) = std::str::from_utf8(identity) else { return Ok(PayoutChoice::Pool) };
-    let Some(pattern) = identity.strip_prefix("sri/") else { return choose_by_address(identity, network) };
+    let Ok(identity) = std::str::from_utf8(identity) else {
+        return Ok(PayoutChoice::Pool);
+    };
+    let Some(pattern) = identity.strip_prefix("sri/") else {
+        return choose_by_address(identity, network);
+    };
     let mut parts = pattern.split('/');
     match (parts.next(), parts.next(), parts.next()) {
         (Some("solo"), Some(address), _) => solo(address, network),
         (Some("donate"), None, _) => Ok(PayoutChoice::Pool),
         (Some("donate"), Some(percent), Some(address)) => split(percent, address, network),
-        (Some("donate"), Some(worker), None) if worker.parse::<u8>().is_err() => Ok(PayoutChoice::Pool),
+        (Some("donate"), Some(worker), None) if worker.parse::<u8>().is_err() => {
+            Ok(PayoutChoice::Pool)
+        }
         _ => Err(IdentityError::UnknownPattern),
     }
 }
 
 fn choose_by_address(identity: &str, network: Network) -> Result<PayoutChoice, IdentityError> {
-    let address = identity.split_once('.').map_or(identity, |(address, _)| address);
+    let address = identity
+        .split_once('.')
+        .map_or(identity, |(address, _)| address);
     match solo(address, network) {
         Err(_) if !looks_like_address(address) => Ok(PayoutChoice::Pool),
         choice => choice,
@@ -196,8 +229,11 @@ fn looks_like_address(text: &str) -> bool {
     const SEGWIT_PREFIXES: [&str; 3] = ["bc1", "tb1", "bcrt1"];
     const MIN_ADDRESS_LEN: usize = 26;
     let lower = text.to_ascii_lowercase();
-    let is_segwit = SEGWIT_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
-    let is_other_chains = address_script(text, Network::Bitcoin).is_ok() || address_script(text, Network::Testnet).is_ok();
+    let is_segwit = SEGWIT_PREFIXES
+        .iter()
+        .any(|prefix| lower.starts_with(prefix));
+    let is_other_chains = address_script(text, Network::Bitcoin).is_ok()
+        || address_script(text, Network::Testnet).is_ok();
     text.len() >= MIN_ADDRESS_LEN && (is_segwit || is_other_chains)
 }
 
@@ -211,7 +247,10 @@ fn split(percent: &str, address: &str, network: Network) -> Result<PayoutChoice,
     match percent.parse::<u8>() {
         Ok(0) => Ok(PayoutChoice::Solo { script_pubkey }),
         Ok(100) => Ok(PayoutChoice::Pool),
-        Ok(pool_percent) if pool_percent < 100 => Ok(PayoutChoice::Split { pool_percent, script_pubkey }),
+        Ok(pool_percent) if pool_percent < 100 => Ok(PayoutChoice::Split {
+            pool_percent,
+            script_pubkey,
+        }),
         _ => Err(IdentityError::Percent),
     }
 }
@@ -258,34 +297,79 @@ mod tests {
         check("sri/solo", Err(IdentityError::UnknownPattern));
         check("sri/donate/5", Err(IdentityError::UnknownPattern));
         check("sri/solo/nonsense/worker", Err(IdentityError::Address));
-        check("sri/solo/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/w", Err(IdentityError::Address));
-        check("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", Err(IdentityError::Address));
-        check("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt081.rig", Err(IdentityError::Address));
-        check(&format!("sri/donate/101/{ADDRESS}"), Err(IdentityError::Percent));
-        check(&format!("sri/donate/-5/{ADDRESS}"), Err(IdentityError::Percent));
+        check(
+            "sri/solo/bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4/w",
+            Err(IdentityError::Address),
+        );
+        check(
+            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+            Err(IdentityError::Address),
+        );
+        check(
+            "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt081.rig",
+            Err(IdentityError::Address),
+        );
+        check(
+            &format!("sri/donate/101/{ADDRESS}"),
+            Err(IdentityError::Percent),
+        );
+        check(
+            &format!("sri/donate/-5/{ADDRESS}"),
+            Err(IdentityError::Percent),
+        );
     }
 
     #[test]
     fn a_split_gives_pool_and_miner_their_parts() {
-        let choice = choose(format!("sri/donate/5/{ADDRESS}/w").as_bytes(), Network::Regtest).unwrap();
-        let weights: Vec<u32> = pool().payouts(&choice).iter().map(|payout| payout.weight).collect();
+        let choice = choose(
+            format!("sri/donate/5/{ADDRESS}/w").as_bytes(),
+            Network::Regtest,
+        )
+        .unwrap();
+        let weights: Vec<u32> = pool()
+            .payouts(&choice)
+            .iter()
+            .map(|payout| payout.weight)
+            .collect();
         assert_eq!(weights, [5, 15, 380]);
     }
 
     #[test]
     fn every_choice_fits_the_announced_size() {
         let p2tr = "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6";
-        let choice = choose(format!("sri/donate/5/{p2tr}/w").as_bytes(), Network::Regtest).unwrap();
-        let len: usize = pool().payouts(&choice).iter().map(|payout| output_len(&payout.script_pubkey)).sum();
+        let choice = choose(
+            format!("sri/donate/5/{p2tr}/w").as_bytes(),
+            Network::Regtest,
+        )
+        .unwrap();
+        let len: usize = pool()
+            .payouts(&choice)
+            .iter()
+            .map(|payout| output_len(&payout.script_pubkey))
+            .sum();
         assert_eq!(len, pool().max_outputs_len());
     }
 
     #[test]
     fn wrong_outputs_are_named() {
-        let new = |outputs: &[(&'static str, u32)]| PoolPayouts::new(Network::Regtest, outputs.iter().copied());
+        let new = |outputs: &[(&'static str, u32)]| {
+            PoolPayouts::new(Network::Regtest, outputs.iter().copied())
+        };
         assert_eq!(new(&[]), Err(PayoutError::NoOutput));
-        assert_eq!(new(&[("raw(51)", 1), ("raw(51)", 0)]), Err(PayoutError::Weight { index: 2, weight: 0 }));
-        assert!(matches!(new(&[("nonsense", 1)]), Err(PayoutError::Descriptor { index: 1, .. })));
-        assert_eq!(new(&[("raw(51)", 1); 17]), Err(PayoutError::TooManyOutputs { count: 17 }));
+        assert_eq!(
+            new(&[("raw(51)", 1), ("raw(51)", 0)]),
+            Err(PayoutError::Weight {
+                index: 2,
+                weight: 0
+            })
+        );
+        assert!(matches!(
+            new(&[("nonsense", 1)]),
+            Err(PayoutError::Descriptor { index: 1, .. })
+        ));
+        assert_eq!(
+            new(&[("raw(51)", 1); 17]),
+            Err(PayoutError::TooManyOutputs { count: 17 })
+        );
     }
 }

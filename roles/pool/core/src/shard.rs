@@ -1,0 +1,282 @@
+//! What the connections of one core share: the work, ways to pay, extranonce prefixes.
+//!
+//! Each core of the machine has a [`Shard`] of its own with its own part of the extranonce space, so that opening a
+//! channel or making a job waits for nobody.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use const_sv2::EXTENSION_WORKER_IDENTITY;
+use roles_logic_sv2::channels::server::ServerConfig;
+use roles_logic_sv2::channels::{PayoutId, WorkState};
+use roles_logic_sv2::coinbase::CoinbaseError;
+use roles_logic_sv2::extensions::ExtensionPolicy;
+use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
+use roles_logic_sv2::job::{Job, JobFactory};
+use roles_logic_sv2::setup::SetupPolicy;
+use roles_logic_sv2::template_client::ActiveTemplate;
+use thiserror::Error;
+
+use crate::payout::{PayoutChoice, PoolPayouts};
+
+/// What the operator sets, checked.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Whom blocks pay.
+    pub payouts: PoolPayouts,
+    /// Whether `user_identity` may name another payout than the pool's (see [`crate::payout::choose`]).
+    pub honours_identity_patterns: bool,
+    /// Text that the coinbase carries.
+    pub pool_tag: String,
+    /// How the extranonce is divided.
+    pub extranonce: ExtranonceLayout,
+    /// Which part of the extranonce space this process has.
+    pub server_id: u32,
+    /// Cores that share that part.
+    pub shards: u32,
+    /// Rules of channels.
+    pub channels: Arc<ServerConfig>,
+    /// What a connection may ask for at setup.
+    pub setup: SetupPolicy,
+    /// Extensions supported and required.
+    pub extensions: ExtensionPolicy,
+    /// Whether miners may roll the bits of BIP323.
+    pub version_rolling_allowed: bool,
+    /// Payouts other than the pool's on one core. At the limit an open is answered `channel-capacity-exhausted`.
+    pub max_payouts: usize,
+    /// Workers that one connection may name by extension 0x0002; the shares of further ones are counted together.
+    pub max_workers: usize,
+    /// Deadlines of a connection.
+    pub deadlines: Deadlines,
+}
+
+/// Payouts other than the pool's that one core serves by default.
+pub const DEFAULT_MAX_PAYOUTS: usize = 10_000;
+
+/// Workers that one connection may name by default.
+pub const DEFAULT_MAX_WORKERS: usize = 10_000;
+
+impl PoolConfig {
+    /// The defaults with these payouts: one core, server 0, worker identity supported.
+    pub fn new(payouts: PoolPayouts) -> Self {
+        Self {
+            payouts,
+            honours_identity_patterns: true,
+            pool_tag: "Stratum".to_owned(),
+            extranonce: ExtranonceLayout::default(),
+            server_id: 0,
+            shards: 1,
+            channels: Arc::new(ServerConfig::default()),
+            setup: SetupPolicy::mining(),
+            extensions: ExtensionPolicy::new([EXTENSION_WORKER_IDENTITY], []),
+            version_rolling_allowed: true,
+            max_payouts: DEFAULT_MAX_PAYOUTS,
+            max_workers: DEFAULT_MAX_WORKERS,
+            deadlines: Deadlines::default(),
+        }
+    }
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// From connect to `SetupConnection`.
+    pub setup: Duration,
+    /// From setup, or from the last channel's end, to the next channel (MS-20).
+    pub first_channel: Duration,
+    /// From `Reconnect` to the end of a connection that is drained; longer than a slice of shares stays open.
+    pub drain: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            setup: Duration::from_secs(10),
+            first_channel: Duration::from_secs(60),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A configuration that makes no working shard.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ShardError {
+    /// Server id and cores do not fit the extranonce's layout.
+    #[error("extranonce: {0}")]
+    Extranonce(#[from] ExtranonceError),
+    /// The pool's own coinbase cannot be built.
+    #[error("coinbase: {0}")]
+    Coinbase(#[from] CoinbaseError),
+}
+
+/// Why a way to pay is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PayoutRefusal {
+    /// [`PoolConfig::max_payouts`] is reached.
+    #[error("no further payout address can be served")]
+    TooMany,
+    /// No coinbase can be built for it.
+    #[error("the coinbase for this payout cannot be built")]
+    Coinbase,
+}
+
+#[derive(Debug)]
+struct Variant {
+    id: PayoutId,
+    factory: JobFactory,
+    /// Channels that are paid so.
+    users: usize,
+    job: Option<Arc<Job>>,
+}
+
+/// What the connections of one core share.
+#[derive(Debug)]
+pub struct Shard {
+    config: Arc<PoolConfig>,
+    /// Lends prefixes of this core's part of the space.
+    pub extranonces: ExtranonceAllocator,
+    variants: BTreeMap<PayoutChoice, Variant>,
+    next_payout: u32,
+    active: Option<Arc<ActiveTemplate>>,
+    work: Option<Arc<WorkState>>,
+    jobs_failed: u64,
+}
+
+impl Shard {
+    /// The shard of one core, `index` from 0.
+    ///
+    /// # Errors
+    /// [`ShardError`] when server id, cores, tag and outputs do not fit together.
+    pub fn new(config: Arc<PoolConfig>, index: u32) -> Result<Self, ShardError> {
+        let number = config
+            .server_id
+            .checked_mul(config.shards)
+            .and_then(|first| first.checked_add(index));
+        let number = number.unwrap_or(u32::MAX);
+        let extranonces = ExtranonceAllocator::new(config.extranonce, number)?;
+        let factory = factory(&config, &PayoutChoice::Pool)?;
+        // The pool's own payout is always there.
+        let pool = Variant {
+            id: PayoutId(0),
+            factory,
+            users: 1,
+            job: None,
+        };
+        Ok(Self {
+            config,
+            extranonces,
+            variants: BTreeMap::from([(PayoutChoice::Pool, pool)]),
+            next_payout: 1,
+            active: None,
+            work: None,
+            jobs_failed: 0,
+        })
+    }
+
+    /// The pool's configuration.
+    pub const fn config(&self) -> &Arc<PoolConfig> {
+        &self.config
+    }
+
+    /// New work: one job for each way to pay.
+    pub fn handle_template(&mut self, active: &Arc<ActiveTemplate>) {
+        let is_new_tip = self
+            .active
+            .as_ref()
+            .is_none_or(|last| last.tip() != active.tip());
+        if is_new_tip {
+            self.extranonces.advance_tip();
+        }
+        self.active = Some(active.clone());
+        let template = active.job_template();
+        for variant in self.variants.values_mut() {
+            variant.job = variant.factory.job(&template).ok();
+            self.jobs_failed += u64::from(variant.job.is_none());
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let Some(active) = &self.active else { return };
+        let jobs = self
+            .variants
+            .values()
+            .filter_map(|variant| Some((variant.id, variant.job.clone()?)));
+        self.work = Some(Arc::new(WorkState::new(active.tip().clone(), jobs)));
+    }
+
+    /// The work as of now; `None` before the first template.
+    pub const fn work(&self) -> Option<&Arc<WorkState>> {
+        self.work.as_ref()
+    }
+
+    /// Jobs that could not be made of a template, for example because its value is too small to share.
+    pub const fn jobs_failed(&self) -> u64 {
+        self.jobs_failed
+    }
+
+    /// The payout of a channel to be opened, with one more user; its job is in [`Self::work`] afterwards.
+    ///
+    /// # Errors
+    /// [`PayoutRefusal`] when the limit is reached or no coinbase can pay so.
+    pub fn take_payout(&mut self, choice: &PayoutChoice) -> Result<PayoutId, PayoutRefusal> {
+        if let Some(variant) = self.variants.get_mut(choice) {
+            variant.users += 1;
+            return Ok(variant.id);
+        }
+        if self.variants.len() > self.config.max_payouts {
+            return Err(PayoutRefusal::TooMany);
+        }
+        let factory = factory(&self.config, choice).map_err(|_| PayoutRefusal::Coinbase)?;
+        let job = match &self.active {
+            Some(active) => Some(
+                factory
+                    .job(&active.job_template())
+                    .map_err(|_| PayoutRefusal::Coinbase)?,
+            ),
+            None => None,
+        };
+        let id = PayoutId(self.next_payout);
+        self.next_payout = self.next_payout.wrapping_add(1).max(1);
+        self.variants.insert(
+            choice.clone(),
+            Variant {
+                id,
+                factory,
+                users: 1,
+                job,
+            },
+        );
+        self.publish();
+        Ok(id)
+    }
+
+    /// A channel that was paid so is gone; a way to pay without users is forgotten.
+    pub fn release_payout(&mut self, choice: &PayoutChoice) {
+        let Some(variant) = self.variants.get_mut(choice) else {
+            return;
+        };
+        variant.users = variant.users.saturating_sub(1);
+        if variant.users == 0 {
+            self.variants.remove(choice);
+        }
+    }
+
+    /// Ways to pay that are in use, the pool's own included.
+    pub fn payouts_in_use(&self) -> usize {
+        self.variants.len()
+    }
+}
+
+fn factory(config: &PoolConfig, choice: &PayoutChoice) -> Result<JobFactory, CoinbaseError> {
+    JobFactory::new(
+        config.payouts.payouts(choice),
+        &config.pool_tag,
+        "",
+        config.extranonce.full_size,
+        config.version_rolling_allowed,
+    )
+}
