@@ -156,26 +156,13 @@ impl Shared {
 mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
-    use roles_logic_sv2::clock::Instant;
-    use roles_logic_sv2::job::ChainTip;
-    use roles_logic_sv2::target::Target;
-
     use super::*;
-    use crate::work::{RootSource, Task};
+    use crate::testing::standard_work;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    fn source(job_id: u32, target: [u8; 32]) -> WorkSource {
-        WorkSource::new(Task {
-            channel_id: 1,
-            job_id,
-            version: 0x2000_0000,
-            version_rolling_allowed: true,
-            tip: ChainTip::new([3; 32], 0x207f_ffff, 500, Instant::default()).unwrap(),
-            min_ntime: 500,
-            target: Target::from_le_bytes(target),
-            root: RootSource::Fixed([4; 32]),
-        })
+    fn source(version: u32, target: [u8; 32]) -> WorkSource {
+        WorkSource::new(standard_work(version, target))
     }
 
     fn workers(threads: usize) -> (Workers, Receiver<FoundShare>) {
@@ -199,10 +186,10 @@ mod tests {
     fn threads_find_shares_and_take_new_work() {
         let (workers, shares) = workers(2);
         workers.assign(Some(source(1, EASY)));
-        assert_eq!(shares.recv_timeout(DEADLINE).unwrap().job_id, 1);
+        assert_eq!(shares.recv_timeout(DEADLINE).unwrap().version, 1);
         workers.assign(Some(source(2, EASY)));
         let share = std::iter::from_fn(|| shares.recv_timeout(DEADLINE).ok())
-            .find(|share| share.job_id == 2);
+            .find(|share| share.version == 2);
         assert!(share.is_some());
         assert!(workers.hashes() > 0);
         drop(shares);
