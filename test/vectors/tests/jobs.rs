@@ -1,5 +1,8 @@
 //! Runs `jobs.json`: coinbases, merkle trees, headers, targets and shares.
 
+// Helpers of tests are not seen as tests by clippy.
+#![allow(clippy::unwrap_used)]
+
 use binary_sv2::Decodable;
 use bitcoin::{Amount, ScriptBuf, TxOut};
 use mining_sv2::SetCustomMiningJob;

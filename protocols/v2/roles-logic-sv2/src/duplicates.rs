@@ -103,7 +103,7 @@ impl DuplicateSet {
     fn slot_of(&self, fingerprint: u64) -> usize {
         let slots = self.slots.len();
         // Scales the fingerprint to the number of slots without a division, for any number of slots.
-        let mut at = (u128::from(fingerprint) * slots as u128 >> 64) as usize;
+        let mut at = ((u128::from(fingerprint) * slots as u128) >> 64) as usize;
         while let Some(slot) = self.slots.get(at) {
             if *slot == EMPTY || *slot == fingerprint {
                 break;

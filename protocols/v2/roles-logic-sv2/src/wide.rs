@@ -68,22 +68,23 @@ impl<const N: usize> Wide<N> {
     pub(crate) fn shr(&self, by: u32) -> Self {
         let (whole, part) = (by as usize / 64, by % 64);
         let mut out = [0; N];
-        for i in 0..N.saturating_sub(whole) {
-            out[i] = self.0[i + whole] >> part;
-            if part > 0 && i + whole + 1 < N {
-                out[i] |= self.0[i + whole + 1] << (64 - part);
+        for (i, limb) in out.iter_mut().enumerate() {
+            let at = |index: usize| self.0.get(index).copied().unwrap_or_default();
+            *limb = at(i + whole) >> part;
+            if part > 0 {
+                *limb |= at(i + whole + 1) << (64 - part);
             }
         }
         Self(out)
     }
 
     pub(crate) fn wrapping_sub(&self, other: &Self) -> Self {
-        let mut out = [0; N];
+        let mut out = self.0;
         let mut borrow = false;
-        for i in 0..N {
-            let (low, first) = self.0[i].overflowing_sub(other.0[i]);
+        for (limb, subtrahend) in out.iter_mut().zip(other.0) {
+            let (low, first) = limb.overflowing_sub(subtrahend);
             let (low, second) = low.overflowing_sub(u64::from(borrow));
-            out[i] = low;
+            *limb = low;
             borrow = first || second;
         }
         Self(out)
