@@ -231,6 +231,8 @@ fn apt(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         format!("Dir::Cache={}", at("cache")),
         format!("Dir::State::status={}", at("status")),
         "APT::Get::List-Cleanup=0".to_owned(),
+        // Otherwise a mirror that cannot be reached is only a warning.
+        "APT::Update::Error-Mode=any".to_owned(),
         // apt's own user may not enter the folder.
         "APT::Sandbox::User=root".to_owned(),
         // A machine without network is to say so soon.

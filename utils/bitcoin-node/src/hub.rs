@@ -223,10 +223,25 @@ impl TemplateHub {
         let ended = SolutionError::ForgottenTemplate {
             template_id: solution.template_id,
         };
+        self.hand_over(solution).await.unwrap_or(Err(ended))
+    }
+
+    /// As [`TemplateHub::submit`], without waiting: the solution is on its way when this returns, whatever becomes of
+    /// the caller and of the answer. Needs a tokio runtime.
+    pub fn hand_over(
+        &self,
+        solution: SubmitSolution<'static>,
+    ) -> oneshot::Receiver<Result<Submitted, SolutionError>> {
         let (answer, reply) = oneshot::channel();
-        let sent = self.solutions.send(Solution { solution, answer }).await;
-        sent.map_err(|_| ended)?;
-        reply.await.unwrap_or(Err(ended))
+        match self.solutions.try_send(Solution { solution, answer }) {
+            Err(mpsc::error::TrySendError::Full(solution)) => {
+                // A block outlives the connection that brought it.
+                let solutions = self.solutions.clone();
+                tokio::spawn(async move { solutions.send(solution).await });
+            }
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+        reply
     }
 
     /// The hub's counters and what it sees, and their changes.

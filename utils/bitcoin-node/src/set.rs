@@ -28,6 +28,9 @@ pub const REASONS_COUNTED_MAX: usize = 64;
 pub struct NodeSetConfig {
     /// How long a better node must have been ready before templates come from it again.
     pub return_after: Duration,
+    /// How long a node may be behind the highest of the ready nodes before it counts as not ready:
+    /// one that restarted, or lost its peers, would have miners work on an old tip.
+    pub behind_max: Duration,
     /// Attempts to hand a block to a node that gives no answer or lacks the block's parent; after the last the block is
     /// lost for that node.
     pub submit_attempts: u32,
@@ -44,6 +47,7 @@ impl Default for NodeSetConfig {
     fn default() -> Self {
         Self {
             return_after: Duration::from_secs(5),
+            behind_max: Duration::from_secs(3),
             submit_attempts: 16,
             confirm_attempts: 6,
             pause_first: Duration::from_millis(100),
@@ -155,7 +159,7 @@ impl NodeSet {
             generation: u64::from(first.template.is_some()),
             ..first
         });
-        let task = tokio::spawn(select_states(states, config.return_after, sender));
+        let task = tokio::spawn(select_states(states, config.clone(), sender));
         Ok(Self {
             name,
             nodes,
@@ -352,24 +356,58 @@ async fn confirm(
     standing
 }
 
+/// The height that a ready node would have mined next.
+fn ready_height(state: &mut watch::Receiver<NodeState>) -> Option<u32> {
+    let state = state.borrow_and_update();
+    let template = state.template.as_ref().filter(|_| state.status.is_ready());
+    template.map(|template| template.height)
+}
+
+/// How long a node has been fit to mine on.
+#[derive(Clone, Debug, Default)]
+struct Health {
+    ready_since: Option<Instant>,
+    behind_since: Option<Instant>,
+    /// When it stops being fit, unless it catches up.
+    patience_ends: Option<Instant>,
+}
+
+impl Health {
+    fn update(
+        &mut self,
+        height: Option<u32>,
+        best: Option<u32>,
+        behind_max: Duration,
+        now: Instant,
+    ) {
+        let is_behind = height.is_some() && height < best;
+        self.behind_since = is_behind.then(|| self.behind_since.unwrap_or(now));
+        let ends = self.behind_since.map(|since| since + behind_max);
+        let is_fit = height.is_some() && ends.is_none_or(|ends| now < ends);
+        self.patience_ends = ends.filter(|_| is_fit);
+        self.ready_since = is_fit.then(|| self.ready_since.unwrap_or(now));
+    }
+}
+
 /// Publishes the state of the chosen node until the set is dropped.
 async fn select_states(
     mut states: Vec<watch::Receiver<NodeState>>,
-    return_after: Duration,
+    config: NodeSetConfig,
     sender: watch::Sender<NodeState>,
 ) {
-    let mut ready_since: Vec<Option<Instant>> = vec![None; states.len()];
+    let mut health = vec![Health::default(); states.len()];
     let mut chosen = 0;
     loop {
         let now = Instant::now();
-        for (since, state) in ready_since.iter_mut().zip(&mut states) {
-            *since = state
-                .borrow_and_update()
-                .status
-                .is_ready()
-                .then(|| since.unwrap_or(now));
+        let heights: Vec<_> = states.iter_mut().map(ready_height).collect();
+        let best = heights.iter().copied().flatten().max();
+        for (health, height) in health.iter_mut().zip(heights) {
+            health.update(height, best, config.behind_max, now);
         }
-        let next = choose(&ready_since, chosen, return_after, now);
+        let ready_since: Vec<_> = health.iter().map(|health| health.ready_since).collect();
+        let next = choose(&ready_since, chosen, config.return_after, now);
+        let patience_ends = health.iter().filter_map(|health| health.patience_ends);
+        let recheck_at = patience_ends.chain(next.recheck_at).min();
         if next.index != chosen {
             tracing::warn!(
                 from = chosen,
@@ -383,7 +421,7 @@ async fn select_states(
             publish(&sender, state);
         }
         let recheck = async {
-            match next.recheck_at {
+            match recheck_at {
                 Some(at) => sleep_until(at).await,
                 None => core::future::pending().await,
             }

@@ -18,6 +18,7 @@ use super::tip::{
 };
 use super::*;
 use crate::NodeStatus;
+use zeromq::{Socket as _, SocketSend as _};
 
 const GBT: &str = include_str!("../../tests/data/gbt_regtest_two_transactions.json");
 const CHAIN_INFO: &str = include_str!("../../tests/data/getblockchaininfo.json");
@@ -766,4 +767,108 @@ async fn better_fees_are_told_when_they_are_worth_it() {
         state.template.map(|template| template.fees_sats()),
         Some(6_820)
     );
+}
+
+/// A ZMQ publisher of hashes at a port of its own.
+async fn publisher(port: u16) -> (zeromq::PubSocket, u16) {
+    let mut socket = zeromq::PubSocket::new();
+    let bound = socket.bind(&format!("tcp://127.0.0.1:{port}")).await;
+    let zeromq::Endpoint::Tcp(_, port) = bound.unwrap() else {
+        panic!("not bound to TCP")
+    };
+    (socket, port)
+}
+
+fn announced(port: u16) -> Act {
+    let line = json!([{ "type": "pubhashblock", "address": format!("tcp://127.0.0.1:{port}"), "hwm": 1000 }]);
+    Act::Say(reply(&line.to_string()))
+}
+
+/// Publishes until the node has heard it: a subscription takes a moment to arrive.
+async fn publish_until_told(socket: &mut zeromq::PubSocket, node: &RpcNode, told: u64) {
+    for number in 0_u32..400 {
+        let mut message = zeromq::ZmqMessage::from("hashblock");
+        // What is published must differ each time, or it is no news.
+        message.push_back([&number.to_be_bytes()[..], &[1; 28]].concat().into());
+        message.push_back(number.to_le_bytes().to_vec().into());
+        socket.send(message).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if node.counters().tips_by_zmq.load(Ordering::Relaxed) > told {
+            return;
+        }
+    }
+    panic!("no message arrived");
+}
+
+#[tokio::test]
+async fn a_lost_zmq_connection_is_noticed_and_made_again() {
+    let fake = FakeNode::start().await;
+    let (mut socket, port) = publisher(0).await;
+    fake.set("getzmqnotifications", announced(port));
+    // The header's block has a child: no tip, so nothing provisional is made of what is published.
+    fake.set(
+        "getblockheader",
+        Act::Say(reply(
+            &HEADER.replace("\"confirmations\": 1,", "\"confirmations\": 2,"),
+        )),
+    );
+    let node = RpcNode::spawn(fake.config()).unwrap();
+    until_ready(&node).await;
+    publish_until_told(&mut socket, &node, 0).await;
+    drop(socket);
+    for _ in 0..400 {
+        if node.counters().zmq_lost.load(Ordering::Relaxed) > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(node.counters().zmq_lost.load(Ordering::Relaxed), 1);
+    let told = node.counters().tips_by_zmq.load(Ordering::Relaxed);
+    let (mut socket, _) = publisher(port).await;
+    publish_until_told(&mut socket, &node, told).await;
+    assert_eq!(
+        node.counters().sessions_failed.load(Ordering::Relaxed),
+        0,
+        "the session outlives its ZMQ"
+    );
+}
+
+#[tokio::test]
+async fn a_zmq_connection_that_tells_nothing_is_given_up() {
+    let fake = FakeNode::start().await;
+    let (_socket, port) = publisher(0).await;
+    fake.set("getzmqnotifications", announced(port));
+    let node = RpcNode::spawn(fake.config()).unwrap();
+    until_ready(&node).await;
+    let next_hash = bitcoin::BlockHash::from_byte_array([9; 32]).to_string();
+    fake.set(
+        "getblockheader",
+        Act::Say(reply(&HEADER.replacen(
+            &template_prev_hash(),
+            &next_hash,
+            1,
+        ))),
+    );
+    fake.set(
+        "getblocktemplate",
+        Act::Say(reply(&GBT.replace(&template_prev_hash(), &next_hash))),
+    );
+    fake.set(
+        "getbestblockhash",
+        Act::Say(reply(&format!("\"{next_hash}\""))),
+    );
+    until(&node, "new tip", |state| {
+        state
+            .template
+            .as_ref()
+            .is_some_and(|template| template.prev_hash == [9; 32])
+    })
+    .await;
+    for _ in 0..400 {
+        if node.counters().zmq_lost.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a silent ZMQ connection was kept");
 }

@@ -22,9 +22,14 @@ impl Scripted {
         })
     }
 
-    fn ready(&self, height: u32) {
+    /// Ready with a template that can be told from others by its version.
+    fn ready(&self, version: u32) {
+        self.ready_at(10, version);
+    }
+
+    fn ready_at(&self, height: u32, version: u32) {
         let mut template = crate::embedded::EmbeddedChain::new().template(1_800_000_000);
-        template.height = height;
+        (template.height, template.version) = (height, version);
         self.state.send_modify(|state| {
             state.status = NodeStatus::Ready;
             state.template = Some(Arc::new(template));
@@ -68,12 +73,12 @@ fn set(nodes: &[Arc<Scripted>]) -> NodeSet {
     NodeSet::spawn(nodes, NodeSetConfig::default()).unwrap()
 }
 
-fn height(set: &NodeSet) -> Option<u32> {
+fn version(set: &NodeSet) -> Option<u32> {
     set.state()
         .borrow()
         .template
         .as_ref()
-        .map(|template| template.height)
+        .map(|template| template.version)
 }
 
 async fn settle(millis: u64) {
@@ -93,28 +98,31 @@ async fn templates_come_from_the_first_ready_node_and_return_to_a_better_one() {
     second.ready(20);
     settle(1).await;
     assert_eq!(
-        (height(&set), set.state().borrow().generation),
+        (version(&set), set.state().borrow().generation),
         (Some(20), 1)
     );
     first.ready(10);
     settle(4_990).await;
-    assert_eq!(height(&set), Some(20), "too early to return");
+    assert_eq!(version(&set), Some(20), "too early to return");
     settle(20).await;
     assert_eq!(
-        (height(&set), set.state().borrow().generation),
+        (version(&set), set.state().borrow().generation),
         (Some(10), 2)
     );
     first.fail(NodeStatus::WrongCredentials);
     settle(1).await;
     assert_eq!(
-        (height(&set), set.state().borrow().generation),
+        (version(&set), set.state().borrow().generation),
         (Some(20), 3)
     );
     second.fail(NodeStatus::NoPeers);
     settle(1).await;
     let state = set.state().borrow().clone();
     assert_eq!(
-        (state.status, state.template.map(|template| template.height)),
+        (
+            state.status,
+            state.template.map(|template| template.version)
+        ),
         (NodeStatus::WrongCredentials, Some(10))
     );
 }
@@ -132,8 +140,34 @@ async fn a_node_that_flaps_is_not_returned_to() {
         settle(4_000).await;
         first.fail(NodeStatus::NoPeers);
         settle(1).await;
-        assert_eq!(height(&set), Some(20));
+        assert_eq!(version(&set), Some(20));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stays_behind_is_left_until_it_catches_up() {
+    let (first, second) = (
+        Scripted::new("first", &[], &[]),
+        Scripted::new("second", &[], &[]),
+    );
+    let set = set(&[Arc::clone(&first), Arc::clone(&second)]);
+    first.ready_at(10, 10);
+    second.ready_at(11, 11);
+    settle(2_990).await;
+    assert_eq!(version(&set), Some(10), "the better node gets its time");
+    settle(20).await;
+    assert_eq!(version(&set), Some(11));
+    first.ready_at(11, 1);
+    second.ready_at(12, 12);
+    settle(1).await;
+    assert_eq!(version(&set), Some(12));
+    first.ready_at(12, 13);
+    second.fail(NodeStatus::NoPeers);
+    settle(1).await;
+    assert_eq!(
+        (version(&set), set.state().borrow().status.clone()),
+        (Some(13), NodeStatus::Ready)
+    );
 }
 
 fn block() -> Arc<[u8]> {
