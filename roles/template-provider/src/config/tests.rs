@@ -1,0 +1,112 @@
+use stratum_runtime::config::{Loader, check_template};
+
+use super::*;
+
+fn load(text: &str, assignments: &[&str]) -> Result<ProgramConfig, String> {
+    let loader = Loader::new("template-provider")
+        .text("tp.toml", text)
+        .unwrap();
+    let loaded = loader
+        .set(assignments)
+        .and_then(|loader| loader.load::<RawConfig, _>());
+    loaded.map_err(|error| error.to_string())
+}
+
+const KEYS: &str = "authority.secret_key=mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
+
+fn fresh_key() -> String {
+    let key = AuthoritySecretKey::from_bytes(&[7; 32]).unwrap();
+    format!("authority.secret_key={}", &*key.to_text())
+}
+
+#[test]
+fn the_written_configuration_explains_every_key_and_gives_the_defaults() {
+    check_template::<RawConfig>(DEFAULT_CONFIG).unwrap();
+}
+
+#[test]
+fn the_defaults_with_a_key_are_valid() {
+    let config = load(DEFAULT_CONFIG, &[&fresh_key()]).unwrap();
+    assert_eq!(config.server.listen, ([127, 0, 0, 1], 8442).into());
+    assert!(matches!(config.server.security, ServerSecurity::Noise(_)));
+    assert_eq!(config.server.limits, Limits::default());
+    let NodesConfig::Rpc(nodes) = config.nodes else {
+        panic!("rpc is the default")
+    };
+    assert_eq!(nodes[0].display_name(), "rpc://127.0.0.1:8332");
+}
+
+#[test]
+fn a_key_pair_made_by_another_stack_is_read() {
+    let public = "authority.public_key=9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+    let config = load("", &[KEYS, public]).unwrap();
+    assert!(matches!(config.server.security, ServerSecurity::Noise(_)));
+}
+
+#[test]
+fn several_nodes_and_the_embedded_one() {
+    let text = "[node]\nurls = ['rpc://u:secret@a:1', 'rpc://u:secret@b']\nchain = 'regtest'\n";
+    let config = load(text, &["listen.encrypted=false"]).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("secret@"), "{shown}");
+    let NodesConfig::Rpc(nodes) = config.nodes else {
+        panic!("two nodes")
+    };
+    let names: Vec<_> = nodes.iter().map(RpcConfig::display_name).collect();
+    assert_eq!(names, ["rpc://a:1", "rpc://b:18443"]);
+    let config = load("", &["listen.encrypted=false", "node.urls=embedded"]).unwrap();
+    assert_eq!(config.nodes, NodesConfig::Embedded);
+}
+
+#[test]
+fn each_mistake_says_where_what_and_what_to_do() {
+    let cases = [
+        (
+            "listen.address=8442",
+            "`listen.address`: `8442` is no address with a port; write one such as",
+        ),
+        (
+            "authority.secret_key=",
+            "`authority.secret_key`: is missing; make a pair with `stratum keys`",
+        ),
+        ("authority.secret_key=garbage", "`authority.secret_key`: "),
+        ("authority.public_key=garbage", "`authority.public_key`: "),
+        (
+            "authority.public_key=9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72",
+            "does not belong to authority.secret_key; the secret key's public key is",
+        ),
+        (
+            "authority.certificate_validity_secs=0",
+            "`authority.certificate_validity_secs`: is 0; choose 1 or more",
+        ),
+        (
+            "node.urls=http://127.0.0.1",
+            "`node.urls`: the node's address must start with rpc://",
+        ),
+        (
+            "node.urls=rpc://u:hunter2@h:99999",
+            "`node.urls`: the port of the node's address is no number",
+        ),
+        (
+            "node.chain=bitcoin",
+            "`node.chain`: `bitcoin` is no chain; choose mainnet",
+        ),
+        ("node.refresh_secs=0", "`node.refresh_secs`: is 0"),
+        ("limits.connections=0", "`limits.connections`: is 0"),
+        (
+            "limits.requests_burst=7",
+            "`limits.requests_burst`: is 7; one request for transaction data costs 8",
+        ),
+        (
+            "limits.setup_timeout_secs=0",
+            "`limits.setup_timeout_secs`: is 0",
+        ),
+        ("program.threads=0", "`program.threads`: is 0"),
+        ("listen.adress=1", "did you mean `address`?"),
+    ];
+    for (assignment, expected) in cases {
+        let error = load("", &[&fresh_key(), assignment]).unwrap_err();
+        assert!(error.contains(expected), "{assignment}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
