@@ -5,7 +5,7 @@
 //! count for what they are. What the client claims (`nominal_hash_rate`) only decides where the loop starts, for
 //! firmware is known to claim the same number whatever the device.
 //!
-//! It searches first: a quarter of the difficulty each time an interval passes in silence, a jump to the estimate as
+//! It searches first: a quarter of the difficulty each time most of an interval passes in silence, a jump to the estimate as
 //! soon as shares pour in. Once the estimate holds it tracks: a change of target needs evidence that chance does not
 //! give, and long windows refine the estimate. Prolonged silence starts the search anew, so the loop is never stuck.
 //!
@@ -20,7 +20,7 @@ use crate::target::{ConversionError, Difficulty, Target};
 const SILENCE_FACTOR: f64 = 4.0;
 
 /// While searching: wanted intervals without any share that count as silence.
-const SEARCH_SILENCE: f64 = 1.0;
+const SEARCH_SILENCE: f64 = 0.75;
 
 /// While searching: wanted intervals since the last share that count as silence. Chance gives as many once in 150.
 const SEARCH_GAP: f64 = 5.0;
