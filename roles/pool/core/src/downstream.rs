@@ -14,8 +14,8 @@ use extensions_sv2::{ExtensionNegotiationMessage, WorkerIdentity};
 use mining_sv2::{MiningMessage, OpenExtendedMiningChannel, OpenStandardMiningChannel};
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::server::{
-    self, BlockFound, Grant, OpenRefusal, OpenRequest, PendingAck, ServerChannels, ServerFlags,
-    ServerMessage,
+    self, BlockFound, Grant, Ignored, OpenRefusal, OpenRequest, PendingAck, ServerChannels,
+    ServerFlags, ServerMessage,
 };
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::extensions::{ExtensionError, ServerExtensions};
@@ -195,6 +195,8 @@ pub struct Downstream {
     phase: Phase,
     outputs: VecDeque<Output>,
     discarded: Discarded,
+    /// What the channels discarded, kept for when they are gone.
+    ignored: Ignored,
 }
 
 impl Downstream {
@@ -206,6 +208,7 @@ impl Downstream {
             },
             outputs: VecDeque::new(),
             discarded: Discarded::default(),
+            ignored: Ignored::default(),
         }
     }
 
@@ -372,6 +375,7 @@ impl Downstream {
         if let Phase::Open(open) = &mut self.phase {
             open.channels.close_all();
             collect(open, &mut self.outputs, shard);
+            self.ignored = *open.channels.ignored();
         }
         self.phase = Phase::Closed;
     }
@@ -425,6 +429,12 @@ impl Downstream {
         open.into_iter()
             .flat_map(|open| &open.workers)
             .map(|(name, counters)| (name.as_slice(), counters))
+    }
+
+    /// What was refused or ignored on the connection's channels so far.
+    pub fn ignored(&self) -> Ignored {
+        self.channels()
+            .map_or(self.ignored, |channels| *channels.ignored())
     }
 
     /// Frames that were discarded so far.

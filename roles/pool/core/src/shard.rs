@@ -208,6 +208,11 @@ impl Shard {
         self.work = Some(Arc::new(WorkState::new(active.tip().clone(), jobs)));
     }
 
+    /// The template that [`Self::work`] was made of.
+    pub const fn active(&self) -> Option<&Arc<ActiveTemplate>> {
+        self.active.as_ref()
+    }
+
     /// The work as of now; `None` before the first template.
     pub const fn work(&self) -> Option<&Arc<WorkState>> {
         self.work.as_ref()

@@ -1,0 +1,86 @@
+//! What a pool has done, counted where it happens and read by status pages.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pool_core::downstream::{Discarded, Downstream};
+use roles_logic_sv2::accounting::Slice;
+
+/// Hashes that stand behind a share of difficulty 1.
+const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
+
+/// Counters by name; names are fixed in the program, so there are few.
+#[derive(Debug, Default)]
+pub(crate) struct Named(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Named {
+    pub(crate) fn add(&self, name: &'static str, count: u64) {
+        if count > 0 {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry(name).or_default() += count;
+        }
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<&'static str, u64> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Shares of all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    accepted: AtomicU64,
+    /// Hashes that the accepted shares stand for, an f64 by its bits.
+    hashes: AtomicU64,
+    /// Error codes that were sent for shares.
+    pub(crate) rejected: Named,
+}
+
+impl Shares {
+    /// Once per slice, not per share.
+    pub(crate) fn count(&self, slice: &Slice) {
+        self.accepted
+            .fetch_add(u64::from(slice.accepted_count), Ordering::Relaxed);
+        let hashes = slice.difficulty.to_f64() * HASHES_PER_DIFFICULTY;
+        let add = |bits| Some((f64::from_bits(bits) + hashes).to_bits());
+        // The closure always gives a value, so the update cannot fail.
+        let _ = self
+            .hashes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn hashes(&self) -> f64 {
+        f64::from_bits(self.hashes.load(Ordering::Relaxed))
+    }
+}
+
+/// Books what a connection discarded, when it ends.
+pub(crate) fn book_discarded(rejects: &Named, downstream: &Downstream) {
+    let Discarded {
+        unknown_extension,
+        unknown_message,
+        oversized_worker_identity,
+        wrong_channel_bit,
+    } = *downstream.discarded();
+    rejects.add("unknown-extension", unknown_extension);
+    rejects.add("unknown-message", unknown_message);
+    rejects.add("oversized-worker-identity", oversized_worker_identity);
+    rejects.add("wrong-channel-bit", wrong_channel_bit);
+    let ignored = downstream.ignored();
+    rejects.add(
+        "close-of-unknown-channel",
+        ignored.closes_of_unknown_channels,
+    );
+    rejects.add("update-refused", ignored.updates_refused);
+    rejects.add("open-refused", ignored.opens_refused);
+    rejects.add("custom-job-refused", ignored.custom_jobs_refused);
+    rejects.add("job-does-not-fit-prefix", ignored.unfit_jobs);
+}

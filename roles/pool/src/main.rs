@@ -1,0 +1,2 @@
+//! The pool as a program of its own.
+fn main() {}

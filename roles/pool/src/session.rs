@@ -1,0 +1,227 @@
+//! One miner's connection: the core, driven by the socket, the templates and the program's end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use framing_sv2::Sv2Frame;
+use network_helpers_sv2::{CloseReason, Connection, Stream};
+use pool_core::downstream::{self, Downstream, Outgoing, Output};
+use pool_core::shard::Shard;
+use roles_logic_sv2::channels::server::{BlockFound, ServerMessage};
+use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::template_client::ActiveTemplate;
+use stratum_runtime::{Core, Phase, Shell, SystemClock};
+use tokio::sync::{mpsc, watch};
+
+use crate::counters::{Named, Shares};
+use crate::ledger::{self, NullLedger};
+
+/// What the connections of one core share; it never leaves its core.
+pub(crate) type LocalShard = Rc<RefCell<Shard>>;
+
+/// The core, as the runtime drives it.
+pub(crate) struct Session {
+    pub(crate) downstream: Downstream,
+    shard: LocalShard,
+}
+
+impl Session {
+    pub(crate) fn new(shard: LocalShard, now: Now) -> Self {
+        let downstream = Downstream::new(&shard.borrow(), now);
+        Self { downstream, shard }
+    }
+
+    /// The connection is gone; what is left to be done comes as outputs.
+    pub(crate) fn handle_disconnected(&mut self) {
+        self.downstream
+            .handle_disconnected(&mut self.shard.borrow_mut());
+    }
+}
+
+impl Core for Session {
+    type Output = Output;
+
+    fn handle_frame(&mut self, frame: Sv2Frame<'_>, now: Now) {
+        let header = frame.header();
+        let (extension_type, msg_type) = (header.extension_type(), header.msg_type());
+        self.downstream.handle_frame(
+            extension_type,
+            msg_type,
+            frame.payload(),
+            &mut self.shard.borrow_mut(),
+            now,
+        );
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.downstream
+            .handle_timeout(&mut self.shard.borrow_mut(), now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.downstream.poll_output()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.downstream.poll_timeout()
+    }
+}
+
+/// Templates as they come; `None` before the first.
+pub(crate) type Templates = watch::Receiver<Option<Arc<ActiveTemplate>>>;
+
+/// Brings a core's shard up to date: the first connection that hears of a template does it for all.
+pub(crate) fn refresh(shard: &LocalShard, templates: &mut Templates) {
+    let newest = templates.borrow_and_update();
+    if let Some(active) = &*newest {
+        let mut shard = shard.borrow_mut();
+        if shard
+            .active()
+            .is_none_or(|known| !Arc::ptr_eq(known, active))
+        {
+            shard.handle_template(active);
+        }
+    }
+}
+
+/// Where the outputs of all connections go.
+#[derive(Clone)]
+pub(crate) struct Sinks {
+    pub(crate) blocks: mpsc::Sender<Box<BlockFound>>,
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) rejects: Arc<Named>,
+    pub(crate) ledger: NullLedger,
+}
+
+/// Connects a session with the rest of the program.
+pub(crate) struct Wiring {
+    templates: Templates,
+    phase: watch::Receiver<Phase>,
+    sinks: Sinks,
+    clock: SystemClock,
+    has_new_template: bool,
+    drains: bool,
+}
+
+impl Wiring {
+    pub(crate) fn new(
+        templates: Templates,
+        phase: watch::Receiver<Phase>,
+        sinks: Sinks,
+        clock: SystemClock,
+    ) -> Self {
+        Self {
+            templates,
+            phase,
+            sinks,
+            clock,
+            has_new_template: false,
+            drains: false,
+        }
+    }
+
+    fn submit(&self, block: Box<BlockFound>) {
+        if let Err(error) = self.sinks.blocks.try_send(block) {
+            // As many blocks wait already, all of them for tips that cannot all be won.
+            self.sinks.rejects.add("block-queue-full", 1);
+            tracing::error!(%error, "a block was not handed in: too many wait");
+        }
+    }
+
+    /// Carries out an output that needs no connection; gives back one that does.
+    pub(crate) fn settle(&self, output: Output, session: &mut Session) -> Option<Output> {
+        match output {
+            Output::SubmitBlock(block) => self.submit(block),
+            Output::Persist(shares) => {
+                self.sinks.shares.count(shares.slice());
+                if ledger::store(self.sinks.ledger, &session.downstream, &shares) {
+                    let now = self.clock.now();
+                    session.downstream.handle_persisted(
+                        shares,
+                        &mut session.shard.borrow_mut(),
+                        now,
+                    );
+                }
+            }
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+impl Shell<Session> for Wiring {
+    async fn changed(&mut self) {
+        if self.has_new_template || (self.drains && *self.phase.borrow() == Phase::Running) {
+            return;
+        }
+        tokio::select! {
+            changed = self.templates.changed() => match changed {
+                Ok(()) => self.has_new_template = true,
+                // The template source has ended with the program.
+                Err(_) => std::future::pending().await,
+            },
+            _ = self.phase.wait_for(|phase| *phase > Phase::Running), if !self.drains => self.drains = true,
+        }
+    }
+
+    fn deliver(&mut self, session: &mut Session, now: Now) {
+        if std::mem::take(&mut self.has_new_template) {
+            refresh(&session.shard, &mut self.templates);
+            session
+                .downstream
+                .handle_work(&mut session.shard.borrow_mut(), now);
+        }
+        if self.drains {
+            session
+                .downstream
+                .drain("", 0, &mut session.shard.borrow_mut(), now);
+        }
+    }
+
+    fn output<S: Stream>(
+        &mut self,
+        output: Output,
+        session: &mut Session,
+        connection: &mut Connection<S>,
+    ) -> Result<(), CloseReason> {
+        match self.settle(output, session) {
+            Some(Output::Send(message)) => {
+                self.count_reject(&message);
+                connection.queue_as(message.kind(), &message, &[])
+            }
+            Some(Output::Close(reason)) => {
+                tracing::debug!(%reason, "closing the connection");
+                self.sinks.rejects.add(reason.label(), 1);
+                Err(close_reason(&reason))
+            }
+            Some(Output::Persist(_) | Output::SubmitBlock(_)) | None => Ok(()),
+        }
+    }
+}
+
+impl Wiring {
+    fn count_reject(&self, message: &Outgoing) {
+        if let Outgoing::Mining(ServerMessage::SubmitSharesError(error)) = message {
+            let code = error.error_code.as_str().unwrap_or_default();
+            let known = roles_logic_sv2::share::RejectReason::ALL
+                .iter()
+                .map(|reason| reason.error_code());
+            let name = known
+                .into_iter()
+                .find(|known| *known == code)
+                .unwrap_or("other");
+            self.sinks.shares.rejected.add(name, 1);
+        }
+    }
+}
+
+const fn close_reason(reason: &downstream::CloseReason) -> CloseReason {
+    match reason {
+        downstream::CloseReason::SetupTimeout | downstream::CloseReason::ChannelTimeout => {
+            CloseReason::Idle
+        }
+        downstream::CloseReason::Drained => CloseReason::Shutdown,
+        _ => CloseReason::Protocol,
+    }
+}
