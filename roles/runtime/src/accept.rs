@@ -98,6 +98,9 @@ pub async fn accept_loop<F>(
                     debug!(%peer, reason = refusal.name(), "connection refused");
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                debug!("a connection ended before it was accepted");
+            }
             Err(error) => {
                 gate.refuse(Refusal::System);
                 warn!(%error, "cannot accept connections; check the limit of open files (ulimit -n)");

@@ -90,12 +90,14 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML.
-    #[error("{name}: is not TOML: {source}")]
+    #[error("{name}:{line}: is not TOML: {message}")]
     Syntax {
         /// Name of the file.
         name: String,
-        /// Line and reason.
-        source: toml::de::Error,
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
     },
     /// An assignment on the command line has no `=`.
     #[error("--set {0}: has no value; write --set section.key=value")]
@@ -158,9 +160,14 @@ impl Loader {
     /// [`ConfigError::Syntax`].
     pub fn text(mut self, name: &str, text: &str) -> Result<Self, ConfigError> {
         name.clone_into(&mut self.name);
-        self.table = text.parse().map_err(|source| ConfigError::Syntax {
-            name: self.name.clone(),
-            source,
+        self.table = text.parse().map_err(|error: toml::de::Error| {
+            // The error's own text quotes the line, which may hold a password.
+            let before = error.span().and_then(|span| text.get(..span.start));
+            ConfigError::Syntax {
+                name: self.name.clone(),
+                line: before.unwrap_or_default().matches('\n').count() + 1,
+                message: error.message().replace('\n', ", "),
+            }
         })?;
         Ok(self)
     }

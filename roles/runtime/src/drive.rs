@@ -274,6 +274,7 @@ mod tests {
         scene.send(&[0]).await;
         assert_eq!(scene.next().await, Ok(99));
         assert_eq!(scene.next().await, Err(CloseReason::PeerClosed));
+        drop(scene.client);
         assert_eq!(scene.driven.await.unwrap(), CloseReason::Protocol);
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use network_helpers_sv2::{Backoff, random_u32};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{Phase, Shutdown};
@@ -19,7 +20,8 @@ use crate::{Phase, Shutdown};
 pub enum OnEnd {
     /// Nothing: the task had an end.
     Leave,
-    /// It is started again after a pause that doubles from `first` to `bound` with each end.
+    /// It is started again after a pause that doubles from `first` to `bound` with each end, and begins at `first` again
+    /// once it has run for longer than `bound`.
     Restart {
         /// The first pause.
         first: Duration,
@@ -123,11 +125,15 @@ async fn supervise<F, E>(
         OnEnd::Leave | OnEnd::Drain => None,
     };
     loop {
+        let started = Instant::now();
         report(name, catch_panic(start()).await, &counts);
         if shutdown.phase() > Phase::Running {
             return;
         }
         let Some(backoff) = &mut backoff else { break };
+        if matches!(on_end, OnEnd::Restart { bound, .. } if started.elapsed() > bound) {
+            backoff.reset();
+        }
         let pause = backoff.next_pause(random_u32());
         warn!(
             task = name,
@@ -221,6 +227,27 @@ mod tests {
         assert_eq!(tasks.join().await, 0);
         let seen = (counts.panics(), counts.failures(), counts.restarts());
         assert_eq!(seen, (1, 1, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ran_for_long_starts_again_soon() {
+        let mut tasks = Tasks::new(Shutdown::new());
+        let (first, bound) = (Duration::from_secs(1), Duration::from_secs(100));
+        let runs = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&runs);
+        tasks.spawn("slow", OnEnd::Restart { first, bound }, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                tokio::time::sleep(bound * 2).await;
+                End::Err("lost".into())
+            }
+        });
+        tokio::time::sleep((bound * 2 + first) * 10).await;
+        assert_eq!(
+            runs.load(Ordering::Relaxed),
+            11,
+            "a pause was longer than the first"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use codec_sv2::{
 use const_sv2::MessageKind;
 use framing_sv2::Sv2Frame;
 use noise_sv2::Transport;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -37,7 +37,7 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// [`CloseReason::SlowConsumer`].
 pub const DEFAULT_MAX_OUTBOUND_LEN: usize = 256 * 1024;
 
-/// Time in which the last messages of a connection must be taken by the peer; then they are dropped.
+/// Time in which the peer must take the last messages of a connection and close its side; then the connection is dropped.
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// The limits of a connection.
@@ -368,14 +368,21 @@ impl<S: Stream> Connection<S> {
         .await
     }
 
-    /// Sends what is queued, for [`LINGER`] at most, and ends the connection.
+    /// Sends what is queued, waits for the peer to close its side as well, both for [`LINGER`] at most, and ends the
+    /// connection.
+    ///
+    /// What the peer still sends is read and ignored: unread bytes would make the operating system reset the connection,
+    /// and the peer lose the last messages.
     pub async fn close(mut self) {
         let last = async {
             self.flush().await?;
-            self.stream.shutdown().await.map_err(CloseReason::from)
+            self.stream.shutdown().await?;
+            let mut ignored = [0; 1024];
+            while self.stream.read(&mut ignored).await? > 0 {}
+            Ok::<_, CloseReason>(())
         };
         if !matches!(timeout(LINGER, last).await, Ok(Ok(()))) {
-            debug!("the last messages were not taken by the peer");
+            debug!("the peer did not close its side");
         }
     }
 

@@ -50,8 +50,13 @@ async fn a_client_and_a_server_talk() {
     client.queue_raw(0, 1, &vec![7; 3_000_000]).unwrap();
     let (flushed, len) = tokio::join!(client.flush(), next(&mut server));
     assert_eq!((flushed, len), (Ok(()), Ok(3_000_000)));
-    client.close().await;
-    assert_eq!(next(&mut server).await, Err(CloseReason::PeerClosed));
+    let at_server = async {
+        let end = next(&mut server).await;
+        drop(server);
+        end
+    };
+    let ((), end) = tokio::join!(client.close(), at_server);
+    assert_eq!(end, Err(CloseReason::PeerClosed));
 }
 
 /// What a server says of a client that writes `bytes`, closes its sending side, and reads until the end.
