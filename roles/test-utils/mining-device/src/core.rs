@@ -8,21 +8,25 @@ use std::time::Duration;
 
 use binary_sv2::{IntoOwned, Str0255};
 use common_messages_sv2::CommonMessage;
-use const_sv2::mining::REQUIRES_STANDARD_JOBS;
+use const_sv2::Protocol;
+use const_sv2::error_codes::{open_mining_channel, setup_connection};
+use const_sv2::mining::{REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS};
 use mining_sv2::MiningMessage;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::client::{
     ClientChannels, ClientError, ClientEvent, ClientReject, OpenTerms, ShareCounts, Submission,
-    Work,
 };
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::messages::{AnyMessage, Peer, RouteError, Router};
 use roles_logic_sv2::setup::{Endpoint, SetupError, SetupRequest};
 
-use crate::work::FoundShare;
+use crate::work::{FoundShare, WorkSource};
 
 /// How long the server may take to answer setup or the request for a channel; then the connection ends.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a channel may be without work, at its start or after a tip without a job; then the connection ends.
+pub const WORK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What to mine for.
 #[derive(Clone, Debug)]
@@ -43,7 +47,7 @@ pub enum Output {
     /// Send this.
     Send(AnyMessage<'static>),
     /// Hash this instead of what was hashed; nothing when `None`.
-    Assign(Option<Work>),
+    Assign(Option<WorkSource>),
     /// Something to show or count; nothing to do.
     Tell(ClientEvent),
     /// Close the connection; nothing follows.
@@ -55,10 +59,10 @@ pub enum Output {
 #[non_exhaustive]
 pub enum End {
     /// The server refused the connection.
-    #[error("the server refuses the connection: {code:?}, unsupported flags {flags:#x}")]
+    #[error("the server refuses the connection: {code}, unsupported flags {flags:#x}")]
     SetupRefused {
-        /// The server's words.
-        code: Option<String>,
+        /// The server's words, escaped.
+        code: String,
         /// Flags that it does not support.
         flags: u32,
     },
@@ -66,19 +70,19 @@ pub enum End {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The server opens no channel for us.
-    #[error("the server opens no channel: {code:?}")]
+    #[error("the server opens no channel: {code}")]
     OpenRefused {
-        /// The server's words.
-        code: Option<String>,
+        /// The server's words, escaped.
+        code: String,
     },
     /// The request for a channel cannot be made or its answer is unsound.
-    #[error("no channel was opened")]
+    #[error("the server opened no channel of the kind and size asked for")]
     NoChannel,
     /// The server closed the channel.
-    #[error("the server closed the channel: {reason:?}")]
+    #[error("the server closed the channel: {reason}")]
     ChannelClosed {
-        /// The server's words.
-        reason: Option<String>,
+        /// The server's words, escaped.
+        reason: String,
     },
     /// The server asks us to come again, maybe elsewhere.
     #[error("the server asks to reconnect")]
@@ -91,6 +95,12 @@ pub enum End {
     /// The server does not answer.
     #[error("the server did not answer in time")]
     NoAnswer,
+    /// The channel is open, but there is nothing to hash.
+    #[error("the server gave no work in time")]
+    NoWork,
+    /// A frame that is no message for us.
+    #[error("the server sent a frame that cannot be taken: {0}")]
+    Frame(#[from] RouteError),
     /// A message that has no place there.
     #[error("{message} is out of order")]
     OutOfOrder {
@@ -100,6 +110,48 @@ pub enum End {
     /// We were told to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl End {
+    /// Whether the server will say the same next time, unless somebody changes something.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::SetupRefused { .. } | Self::Setup(_) | Self::OpenRefused { .. } | Self::NoChannel
+        )
+    }
+
+    /// What to do about it; empty where nothing is to be done.
+    pub fn advice(&self) -> &'static str {
+        const IDENTITY: &str = "check user_identity: many pools want an address or an account";
+        const EXTENDED: &str = "set channel = \"extended\"";
+        match self {
+            Self::SetupRefused { code, flags } => match code.as_str() {
+                _ if flags & REQUIRES_STANDARD_JOBS != 0 => EXTENDED,
+                setup_connection::UNSUPPORTED_PROTOCOL => {
+                    "check the port: it does not serve the mining protocol"
+                }
+                _ => "check that the server speaks version 2 of the mining protocol",
+            },
+            Self::Setup(SetupError::StandardChannelsRefused) => EXTENDED,
+            Self::Setup(_) => "the server breaks the protocol: tell its operator",
+            Self::OpenRefused { code } => match code.as_str() {
+                open_mining_channel::MAX_TARGET_OUT_OF_RANGE
+                | open_mining_channel::INVALID_NOMINAL_HASHRATE => "set nominal_hashrate",
+                open_mining_channel::MIN_EXTRANONCE_SIZE_TOO_LARGE
+                | open_mining_channel::UNSUPPORTED_MIN_EXTRANONCE_SIZE => {
+                    "set another min_extranonce_size"
+                }
+                open_mining_channel::CHANNEL_CAPACITY_EXHAUSTED => {
+                    "the server is full: wait, or use another one"
+                }
+                _ => IDENTITY,
+            },
+            Self::NoChannel => "set another min_extranonce_size, or tell the server's operator",
+            Self::NoWork => "the server may have lost its node: tell its operator",
+            _ => "",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +167,12 @@ enum Phase {
 pub struct Miner {
     terms: MinerTerms,
     request: SetupRequest,
+    router: Router,
     phase: Phase,
     deadline: Option<Instant>,
     channels: ClientChannels,
+    may_roll_version: bool,
+    ignored_frames: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -133,10 +188,29 @@ impl Miner {
         Self {
             terms,
             request,
+            router: Router::new(Protocol::MINING, Peer::Server),
             phase: Phase::Setup,
             deadline: Some(now.instant + ANSWER_TIMEOUT),
             channels: ClientChannels::new(),
+            may_roll_version: true,
+            ignored_frames: 0,
             outputs: VecDeque::from([Output::Send(first.into())]),
+        }
+    }
+
+    /// Takes a frame of the server; `extension_type` includes the channel bit. One of an unknown kind is counted and
+    /// discarded (FR-17, FR-18).
+    pub fn handle_frame(
+        &mut self,
+        extension_type: u16,
+        msg_type: u8,
+        payload: &[u8],
+        now: Now,
+    ) {
+        match self.router.route(extension_type, msg_type, payload) {
+            Ok(routed) => self.handle_message(&routed.message, now),
+            Err(error) if error.is_ignored() => self.ignored_frames += 1,
+            Err(error) => self.end(error.into()),
         }
     }
 
@@ -147,10 +221,12 @@ impl Miner {
             (Phase::Setup, AnyMessage::Common(message)) => self.handle_setup(message, now),
             (_, AnyMessage::Common(CommonMessage::Reconnect(message))) => {
                 self.end(End::Reconnect {
-                    host: text(&message.new_host).unwrap_or_default(),
+                    host: message.new_host.as_str().unwrap_or("?").to_owned(),
                     port: message.new_port,
                 })
             }
+            // There is no extension whose state would have to be forgotten (CM-17).
+            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(_))) => {}
             (Phase::Opening | Phase::Mining(_), AnyMessage::Mining(message)) => {
                 self.handle_mining(message, now);
             }
@@ -164,7 +240,10 @@ impl Miner {
         match message {
             CommonMessage::SetupConnectionSuccess(message) => {
                 match self.request.handle_success(message) {
-                    Ok(_) => self.open(now),
+                    Ok(accepted) => {
+                        self.may_roll_version = !accepted.has_server_flag(REQUIRES_FIXED_VERSION);
+                        self.open(now);
+                    }
                     Err(error) => self.end(error.into()),
                 }
             }
@@ -204,11 +283,18 @@ impl Miner {
         while let Some(event) = self.channels.poll_output() {
             self.handle_event(event);
         }
-        let is_open = matches!(self.phase, Phase::Mining(_));
-        if self.phase == Phase::Opening && handled == Err(ClientReject::BadExtranonceSize) {
-            self.end(End::NoChannel);
-        } else if is_open && handled == Err(ClientReject::UnknownJob) {
-            self.outputs.push_back(Output::Assign(None));
+        match self.phase {
+            Phase::Opening if is_lasting(handled) => self.end(End::NoChannel),
+            Phase::Mining(channel_id) => {
+                if handled == Err(ClientReject::UnknownJob) {
+                    self.outputs.push_back(Output::Assign(None));
+                }
+                self.deadline = match self.channels.work(channel_id) {
+                    Some(_) => None,
+                    None => self.deadline.or(Some(now.instant + WORK_TIMEOUT)),
+                };
+            }
+            _ => {}
         }
     }
 
@@ -226,7 +312,8 @@ impl Miner {
             }
             ClientEvent::WorkChanged { channel_id } => {
                 let work = self.channels.work(channel_id).cloned();
-                self.outputs.push_back(Output::Assign(work));
+                let source = work.map(|work| WorkSource::new(work, self.may_roll_version));
+                self.outputs.push_back(Output::Assign(source));
             }
             ClientEvent::Closed { reason_code, .. } => {
                 self.end(End::ChannelClosed {
@@ -270,7 +357,10 @@ impl Miner {
             .deadline
             .is_some_and(|deadline| deadline <= now.instant)
         {
-            self.end(End::NoAnswer);
+            self.end(match self.phase {
+                Phase::Mining(_) => End::NoWork,
+                _ => End::NoAnswer,
+            });
         }
     }
 
@@ -301,6 +391,11 @@ impl Miner {
         self.channels.rejected(reason)
     }
 
+    /// Frames of an unknown extension or message type.
+    pub const fn ignored_frames(&self) -> u64 {
+        self.ignored_frames
+    }
+
     fn end(&mut self, end: End) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
@@ -311,9 +406,18 @@ impl Miner {
     }
 }
 
-/// A server's words for people; `None` when they are no text.
-fn text(words: &Str0255<'_>) -> Option<String> {
-    words.as_str().map(str::to_owned)
+/// Whether this answer to the request for a channel leaves us without one.
+fn is_lasting(handled: Result<(), ClientReject>) -> bool {
+    matches!(
+        handled,
+        Err(ClientReject::BadExtranonceSize | ClientReject::IdInUse)
+    )
+}
+
+/// A server's words for people, on one line whatever stands in them.
+pub(crate) fn text(words: &Str0255<'_>) -> String {
+    let words = words.as_str().unwrap_or("(not text)");
+    words.escape_debug().to_string()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ const MAX_ROLLED_BYTES: usize = 4;
 #[derive(Clone, Debug)]
 pub struct WorkSource {
     job: Work,
+    version_mask: u32,
     dealt_units: u64,
     /// The ntime of the last unit dealt before all that can be rolled was used up.
     used_up_ntime: Option<u32>,
@@ -78,13 +79,23 @@ impl WorkUnit {
 }
 
 impl WorkSource {
-    /// A source that has dealt nothing yet.
-    pub const fn new(job: Work) -> Self {
+    /// A source that has dealt nothing yet. It rolls the version only where both the server and the job allow it.
+    pub const fn new(job: Work, may_roll_version: bool) -> Self {
         Self {
+            version_mask: if may_roll_version {
+                job.version_mask()
+            } else {
+                0
+            },
             job,
             dealt_units: 0,
             used_up_ntime: None,
         }
+    }
+
+    /// What is dealt out.
+    pub const fn job(&self) -> &Work {
+        &self.job
     }
 
     /// The next unit, with the latest ntime that a share may have; `None` when all of this second is dealt.
@@ -123,13 +134,13 @@ impl WorkSource {
     /// How often all nonces can be dealt under one ntime.
     fn rounds(&self) -> u64 {
         match self.job.extranonce_size() {
-            0 => 1 << self.job.version_mask().count_ones(),
+            0 => 1 << self.version_mask.count_ones(),
             size => 1 << (8 * size.min(MAX_ROLLED_BYTES)),
         }
     }
 
     fn version(&self, round: u64) -> u32 {
-        let (version, mask) = (self.job.version(), self.job.version_mask());
+        let (version, mask) = (self.job.version(), self.version_mask);
         if self.job.extranonce_size() > 0 || mask == 0 {
             return version;
         }
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn units_cover_all_nonces_once() {
-        let mut source = WorkSource::new(standard_work(VERSION, [0xff; 32]));
+        let mut source = WorkSource::new(standard_work(VERSION, [0xff; 32]), true);
         let mut next = 0_u64;
         for unit in deal(&mut source, UNITS_PER_ROUND) {
             assert_eq!(u64::from(*unit.nonces.start()), next);
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_standard_channel_rolls_the_version_within_its_bits() {
-        let mut source = WorkSource::new(standard_work(VERSION, [0xff; 32]));
+        let mut source = WorkSource::new(standard_work(VERSION, [0xff; 32]), true);
         let units = deal(&mut source, 5 * UNITS_PER_ROUND);
         let versions: HashSet<u32> = units.iter().map(|unit| unit.share(0).version).collect();
         assert_eq!(versions.len(), 5);
@@ -188,8 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_version_is_never_rolled() {
+        let mut source = WorkSource::new(standard_work(VERSION, [0xff; 32]), false);
+        let units = deal(&mut source, u64::MAX);
+        assert_eq!(units.len() as u64, UNITS_PER_ROUND);
+        assert!(units.iter().all(|unit| unit.share(0).version == VERSION));
+    }
+
+    #[test]
     fn an_extended_channel_rolls_its_extranonce_and_waits_when_it_is_used_up() {
-        let mut source = WorkSource::new(extended_work(VERSION, 1));
+        let mut source = WorkSource::new(extended_work(VERSION, 1), true);
         let units = deal(&mut source, u64::MAX);
         assert_eq!(units.len() as u64, 256 * UNITS_PER_ROUND);
         let extranonces: HashSet<Vec<u8>> =
@@ -217,7 +236,7 @@ mod tests {
             standard_work(VERSION, [0xff; 32]),
             extended_work(VERSION, 6),
         ] {
-            let mut source = WorkSource::new(job);
+            let mut source = WorkSource::new(job, true);
             let unit = source
                 .next_unit(now().after(Duration::from_secs(5)))
                 .unwrap();

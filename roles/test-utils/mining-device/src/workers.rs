@@ -162,7 +162,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(20);
 
     fn source(version: u32, target: [u8; 32]) -> WorkSource {
-        WorkSource::new(standard_work(version, target))
+        WorkSource::new(standard_work(version, target), true)
     }
 
     fn workers(threads: usize) -> (Workers, Receiver<FoundShare>) {

@@ -1,6 +1,8 @@
 use common_messages_sv2::{Reconnect, SetupConnectionError, SetupConnectionSuccess};
 use mining_sv2::{CloseChannel, OpenMiningChannelError, SetTarget};
 
+use roles_logic_sv2::channels::client::Work;
+
 use super::*;
 use crate::testing::{CHANNEL, new_prev_hash, now, standard_job, standard_opened};
 use crate::work::WorkSource;
@@ -48,12 +50,12 @@ fn mining() -> (Miner, Work) {
     let [Output::Assign(Some(work))] = &outputs[..] else {
         panic!("{outputs:?}")
     };
-    let work = work.clone();
+    let work = work.job().clone();
     (miner, work)
 }
 
 fn share_of(work: &Work, nonce: u32) -> FoundShare {
-    WorkSource::new(work.clone())
+    WorkSource::new(work.clone(), true)
         .next_unit(now())
         .unwrap()
         .share(nonce)
@@ -103,7 +105,7 @@ fn a_new_tip_replaces_the_work_and_ends_late_finds() {
     }
     let outputs = handle(&mut miner, tip);
     assert!(
-        matches!(&outputs[..], [Output::Assign(Some(work))] if work.job_id() == 3),
+        matches!(&outputs[..], [Output::Assign(Some(work))] if work.job().job_id() == 3),
         "{outputs:?}"
     );
     assert_eq!(
@@ -127,7 +129,7 @@ fn the_active_job_keeps_its_target() {
     let [Output::Assign(Some(next))] = &outputs[..] else {
         panic!("{outputs:?}")
     };
-    assert_eq!(next.target().to_le_bytes(), [1; 32]);
+    assert_eq!(next.job().target().to_le_bytes(), [1; 32]);
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn every_refusal_ends_the_connection_with_its_reason() {
     assert_eq!(
         end_of(&outputs),
         &End::SetupRefused {
-            code: Some("no".into()),
+            code: "no".into(),
             flags: 1
         }
     );
@@ -167,7 +169,7 @@ fn every_refusal_ends_the_connection_with_its_reason() {
     assert_eq!(
         end_of(&outputs),
         &End::OpenRefused {
-            code: Some("full".into())
+            code: "full".into()
         }
     );
 
@@ -180,7 +182,7 @@ fn every_refusal_ends_the_connection_with_its_reason() {
     assert_eq!(
         end_of(&outputs),
         &End::ChannelClosed {
-            reason: Some("bye".into())
+            reason: "bye".into()
         }
     );
     assert_eq!(
@@ -247,4 +249,72 @@ fn stopping_gives_the_channel_back() {
     };
     assert_eq!(close.channel_id, CHANNEL);
     assert_eq!(end_of(&outputs), &End::Stopped);
+}
+
+#[test]
+fn a_channel_without_work_is_left() {
+    let mut miner = miner();
+    handle(&mut miner, setup_success());
+    handle(&mut miner, standard_opened(1, [0xff; 32]));
+    assert_eq!(miner.poll_timeout(), Some(now().instant + WORK_TIMEOUT));
+    handle(&mut miner, standard_job(2, 5));
+    miner.handle_timeout(now().after(WORK_TIMEOUT - Duration::from_secs(1)));
+    assert!(drain(&mut miner).is_empty());
+    miner.handle_timeout(now().after(WORK_TIMEOUT));
+    assert_eq!(end_of(&drain(&mut miner)), &End::NoWork);
+
+    let (mut orphaned, _) = mining();
+    handle(&mut orphaned, new_prev_hash(44));
+    assert_eq!(orphaned.poll_timeout(), Some(now().instant + WORK_TIMEOUT));
+}
+
+#[test]
+fn a_fixed_version_holds_for_all_work() {
+    let mut miner = miner();
+    let message = SetupConnectionSuccess {
+        used_version: 2,
+        flags: REQUIRES_FIXED_VERSION,
+    };
+    handle(&mut miner, CommonMessage::from(message));
+    handle(&mut miner, standard_opened(1, [0xff; 32]));
+    handle(&mut miner, standard_job(2, 5));
+    let mut outputs = handle(&mut miner, new_prev_hash(2));
+    let Some(Output::Assign(Some(mut source))) = outputs.pop() else {
+        panic!("{outputs:?}")
+    };
+    let units = std::iter::from_fn(|| source.next_unit(now()));
+    let versions: Vec<u32> = units.map(|unit| unit.share(0).version).collect();
+    assert!(versions.len() == 256 && versions.iter().all(|version| *version == 5));
+}
+
+#[test]
+fn unknown_frames_are_counted_and_malformed_ones_end_the_connection() {
+    let (mut miner, _) = mining();
+    miner.handle_frame(0x4abc, 0x21, &[], now());
+    miner.handle_frame(0, 0x77, &[1, 2, 3], now());
+    assert!(drain(&mut miner).is_empty());
+    assert_eq!(miner.ignored_frames(), 2);
+    miner.handle_frame(0x8000, 0x21, &[1], now());
+    assert!(matches!(end_of(&drain(&mut miner)), End::Frame(_)));
+}
+
+#[test]
+fn a_refusal_says_what_to_do() {
+    let refused = |flags| End::SetupRefused {
+        code: "unsupported-feature-flags".into(),
+        flags,
+    };
+    assert!(refused(REQUIRES_STANDARD_JOBS).advice().contains("extended"));
+    assert!(refused(0).advice().contains("version 2"));
+    let unknown = End::OpenRefused {
+        code: "unknown-user".into(),
+    };
+    assert!(unknown.is_refusal() && unknown.advice().contains("user_identity"));
+    assert!(!End::NoWork.is_refusal());
+}
+
+#[test]
+fn words_of_a_server_stay_on_one_line() {
+    let hostile = "a\n\u{1b}[2Jb".try_into().unwrap();
+    assert_eq!(text(&hostile), "a\\n\\u{1b}[2Jb");
 }
