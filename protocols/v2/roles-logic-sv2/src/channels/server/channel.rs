@@ -1,0 +1,199 @@
+//! One open channel.
+
+use alloc::vec::Vec;
+
+use crate::accounting::ShareAccounting;
+use crate::channels::ChannelKind;
+use crate::channels::server::group::JobEntry;
+use crate::clock::Instant;
+use crate::duplicates::DuplicateSet;
+use crate::extranonce::ExtranoncePrefix;
+use crate::target::{ShareTarget, Target};
+use crate::vardiff::Vardiff;
+
+/// Earlier targets that a channel remembers for jobs still in use.
+///
+/// At the limit the oldest is forgotten; its jobs are judged by the easier of it and the next one, so an honest share
+/// is never rejected.
+pub const MAX_EARLIER_TARGETS: usize = 8;
+
+/// A target and the first job that it holds for (MS-52).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TargetFrom {
+    pub(super) first_job_id: u32,
+    pub(super) target: ShareTarget,
+}
+
+/// What the channel had before, for shares of jobs sent before a change; ends with the tip.
+#[derive(Debug)]
+pub(super) struct Earlier<T> {
+    pub(super) until_job_id: u32,
+    pub(super) value: T,
+}
+
+/// The merkle root that a standard channel was sent for one job.
+#[derive(Debug)]
+struct SentRoot {
+    group_id: u32,
+    first_job_id: u32,
+    has_earlier_prefix: bool,
+    root: [u8; 32],
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: u32,
+    pub(super) kind: ChannelKind,
+    pub(super) group_id: u32,
+    pub(super) earlier_group: Option<Earlier<u32>>,
+    /// The first job that was sent on this channel.
+    pub(super) first_job_id: u32,
+    pub(super) prefix: ExtranoncePrefix,
+    pub(super) earlier_prefix: Option<Earlier<ExtranoncePrefix>>,
+    pub(super) target: TargetFrom,
+    earlier_targets: Vec<TargetFrom>,
+    root: Option<SentRoot>,
+    pub(super) nominal_hash_rate: f32,
+    pub(super) seen: DuplicateSet,
+    pub(super) vardiff: Vardiff,
+    pub(super) accounting: ShareAccounting,
+}
+
+/// What a channel is opened with.
+pub(super) struct Opening {
+    pub(super) id: u32,
+    pub(super) kind: ChannelKind,
+    pub(super) group_id: u32,
+    pub(super) first_job_id: u32,
+    pub(super) prefix: ExtranoncePrefix,
+    pub(super) nominal_hash_rate: f32,
+    pub(super) seen: DuplicateSet,
+    pub(super) vardiff: Vardiff,
+    pub(super) accounting: ShareAccounting,
+}
+
+impl Channel {
+    pub(super) fn new(opening: Opening) -> Self {
+        Self {
+            id: opening.id,
+            kind: opening.kind,
+            group_id: opening.group_id,
+            earlier_group: None,
+            first_job_id: opening.first_job_id,
+            prefix: opening.prefix,
+            earlier_prefix: None,
+            target: TargetFrom {
+                first_job_id: opening.first_job_id,
+                target: opening.vardiff.target().into(),
+            },
+            earlier_targets: Vec::new(),
+            root: None,
+            nominal_hash_rate: opening.nominal_hash_rate,
+            seen: opening.seen,
+            vardiff: opening.vardiff,
+            accounting: opening.accounting,
+        }
+    }
+
+    /// The group that sent this job.
+    pub(super) fn group_of_job(&self, job_id: u32) -> u32 {
+        match &self.earlier_group {
+            Some(earlier) if job_id < earlier.until_job_id => earlier.value,
+            _ => self.group_id,
+        }
+    }
+
+    /// The target in force for a job.
+    pub(super) fn target_of_job(&self, job_id: u32) -> &ShareTarget {
+        if job_id >= self.target.first_job_id {
+            return &self.target.target;
+        }
+        let held = |from: &&TargetFrom| from.first_job_id <= job_id;
+        let oldest = self.earlier_targets.first().unwrap_or(&self.target);
+        let found = self.earlier_targets.iter().rev().find(held);
+        &found.unwrap_or(oldest).target
+    }
+
+    fn has_earlier_prefix(&self, job_id: u32) -> bool {
+        let earlier = self.earlier_prefix.as_ref();
+        earlier.is_some_and(|earlier| job_id < earlier.until_job_id)
+    }
+
+    /// The prefix that a job was sent with.
+    pub(super) fn prefix_of_job(&self, job_id: u32) -> &[u8] {
+        match &self.earlier_prefix {
+            Some(earlier) if job_id < earlier.until_job_id => earlier.value.as_bytes(),
+            _ => self.prefix.as_bytes(),
+        }
+    }
+
+    /// A new target for `first_job_id` and later jobs; targets whose jobs are all gone are forgotten.
+    pub(super) fn set_target(&mut self, target: Target, first_job_id: u32, oldest_job_id: u32) {
+        if self.target.first_job_id < first_job_id {
+            self.earlier_targets.push(self.target);
+        }
+        self.target = TargetFrom {
+            first_job_id,
+            target: target.into(),
+        };
+        self.forget_targets_before(oldest_job_id);
+        if self.earlier_targets.len() > MAX_EARLIER_TARGETS {
+            let forgotten = self.earlier_targets.remove(0);
+            if let Some(next) = self.earlier_targets.first_mut() {
+                let easier = forgotten.target.target().max(next.target.target());
+                next.target = ShareTarget::new(*easier);
+            }
+        }
+    }
+
+    /// Forgets targets that hold for no job from `oldest_job_id` on.
+    pub(super) fn forget_targets_before(&mut self, oldest_job_id: u32) {
+        let next_firsts = self.earlier_targets.iter().skip(1);
+        let unused = next_firsts
+            .chain(Some(&self.target))
+            .take_while(|next| next.first_job_id <= oldest_job_id)
+            .count();
+        self.earlier_targets
+            .drain(..unused.min(self.earlier_targets.len()));
+        if self.earlier_targets.is_empty() {
+            self.earlier_targets = Vec::new();
+        }
+    }
+
+    /// The merkle root of a standard channel for a job, worked out once. `None` when the prefix does not fit the job.
+    pub(super) fn standard_root(
+        &mut self,
+        group_id: u32,
+        entry: &JobEntry,
+        job_id: u32,
+    ) -> Option<[u8; 32]> {
+        let has_earlier_prefix = self.has_earlier_prefix(job_id);
+        let is_cached = |sent: &&SentRoot| {
+            sent.group_id == group_id
+                && sent.first_job_id == entry.first_id
+                && sent.has_earlier_prefix == has_earlier_prefix
+        };
+        if let Some(sent) = self.root.as_ref().filter(is_cached) {
+            return Some(sent.root);
+        }
+        let root = entry.job.merkle_root(self.prefix_of_job(job_id), &[])?;
+        self.root = Some(SentRoot {
+            group_id,
+            first_job_id: entry.first_id,
+            has_earlier_prefix,
+            root,
+        });
+        Some(root)
+    }
+
+    /// Roots follow from the prefix.
+    pub(super) fn forget_root(&mut self) {
+        self.root = None;
+    }
+
+    /// When [`Self`] has something to do by itself.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let due = [self.vardiff.poll_timeout(), self.accounting.poll_timeout()];
+        due.into_iter().flatten().min()
+    }
+}

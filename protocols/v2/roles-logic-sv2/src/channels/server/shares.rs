@@ -1,0 +1,260 @@
+//! Shares (5.3.11 to 5.3.14): one path for both kinds of channel.
+
+use alloc::boxed::Box;
+
+use mining_sv2::{
+    SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
+};
+
+use super::channel::Channel;
+use super::group::{Group, Lookup};
+use super::open::text;
+use super::{BlockFound, Output, ServerChannels, ServerConfig, Slice};
+use crate::channels::ChannelKind;
+use crate::clock::Now;
+use crate::share::{RejectReason, Root, Share, ShareContext, Verdict, validate};
+
+/// Shares that wait for the ledger. Not to be copied: each is acknowledged once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "these shares are acknowledged when this comes back"]
+pub struct PendingAck {
+    channel_id: u32,
+    slice: Slice,
+}
+
+impl PendingAck {
+    pub(super) const fn new(channel_id: u32, slice: Slice) -> Self {
+        Self { channel_id, slice }
+    }
+
+    /// The channel that they came on.
+    pub const fn channel_id(&self) -> u32 {
+        self.channel_id
+    }
+
+    /// What is to be stored.
+    pub const fn slice(&self) -> &Slice {
+        &self.slice
+    }
+}
+
+/// Which share a message is about.
+#[derive(Clone, Copy)]
+struct ShareIds {
+    channel_id: u32,
+    sequence_number: u32,
+    job_id: u32,
+}
+
+impl ServerChannels {
+    /// Judges a share of a standard channel. The verdict is for the owner to look at; its answers are in the outputs.
+    pub fn handle_submit_standard(&mut self, message: &SubmitSharesStandard, now: Now) -> Verdict {
+        let ids = ShareIds {
+            channel_id: message.channel_id,
+            sequence_number: message.sequence_number,
+            job_id: message.job_id,
+        };
+        let share = Share {
+            nonce: message.nonce,
+            ntime: message.ntime,
+            version: message.version,
+            extranonce: &[],
+        };
+        self.handle_share(ids, &share, now)
+    }
+
+    /// Judges a share of an extended channel. The verdict is for the owner to look at; its answers are in the outputs.
+    pub fn handle_submit_extended(
+        &mut self,
+        message: &SubmitSharesExtended<'_>,
+        now: Now,
+    ) -> Verdict {
+        let ids = ShareIds {
+            channel_id: message.channel_id,
+            sequence_number: message.sequence_number,
+            job_id: message.job_id,
+        };
+        let share = Share {
+            nonce: message.nonce,
+            ntime: message.ntime,
+            version: message.version,
+            extranonce: message.extranonce.as_bytes(),
+        };
+        self.handle_share(ids, &share, now)
+    }
+
+    /// The owner rejects a share before it is judged: a field of an extension is malformed (EX-16).
+    pub fn reject_share(&mut self, channel_id: u32, sequence_number: u32, reason: RejectReason) {
+        let Some(at) = self.channel_at(channel_id) else {
+            self.ignored.shares_of_unknown_channels += 1;
+            self.send_error(channel_id, sequence_number, RejectReason::UnknownChannel);
+            return;
+        };
+        if let Some(channel) = self.channels.get_mut(at) {
+            let (verdict, now) = (
+                Verdict::rejected(reason),
+                channel.accounting.last_share_at(),
+            );
+            channel
+                .accounting
+                .record(sequence_number, &verdict, now.unwrap_or_default());
+        }
+        self.send_error(channel_id, sequence_number, reason);
+    }
+
+    /// The ledger has these shares: they are acknowledged, unless their channel is gone (MS-26, MS-31).
+    pub fn handle_persisted(&mut self, ack: PendingAck) {
+        let PendingAck { channel_id, slice } = ack;
+        if self.channel_at(channel_id).is_some() {
+            self.send(SubmitSharesSuccess {
+                channel_id,
+                last_sequence_number: slice.last_sequence_number,
+                new_submits_accepted_count: slice.accepted_count,
+                new_shares_sum: slice.shares_sum(),
+            });
+        }
+    }
+
+    /// Closes slices that are old enough and adjusts targets.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.next_timeout.is_none_or(|due| due > now.instant) {
+            return;
+        }
+        self.next_timeout = None;
+        for at in 0..self.channels.len() {
+            let Some(channel) = self.channels.get_mut(at) else {
+                return;
+            };
+            if let Some(slice) = channel.accounting.handle_timeout(now.instant) {
+                let ack = PendingAck::new(channel.id, slice);
+                self.outputs.push_back(Output::Persist(ack));
+            }
+            let target = channel.vardiff.handle_timeout(now.instant);
+            let due = channel.poll_timeout();
+            self.wake_at(due);
+            if let Some(target) = target {
+                self.set_target(at, target);
+            }
+        }
+    }
+
+    fn handle_share(&mut self, ids: ShareIds, share: &Share<'_>, now: Now) -> Verdict {
+        let Some(at) = self.channel_at(ids.channel_id) else {
+            self.ignored.shares_of_unknown_channels += 1;
+            self.send_error(
+                ids.channel_id,
+                ids.sequence_number,
+                RejectReason::UnknownChannel,
+            );
+            return Verdict::rejected(RejectReason::UnknownChannel);
+        };
+        let Some(channel) = self.channels.get_mut(at) else {
+            return Verdict::rejected(RejectReason::UnknownChannel);
+        };
+        let group_id = channel.group_of_job(ids.job_id);
+        let group = self
+            .groups
+            .binary_search_by_key(&group_id, |group| group.id)
+            .ok()
+            .and_then(|at| self.groups.get(at));
+        let (verdict, block) = judge(channel, group, ids.job_id, share, &self.config, now);
+        if let Some(block) = block {
+            // Nothing a block waits for.
+            self.outputs.push_front(Output::SubmitBlock(block));
+        }
+        self.book(at, ids, &verdict, now);
+        verdict
+    }
+
+    /// What follows from a verdict.
+    fn book(&mut self, at: usize, ids: ShareIds, verdict: &Verdict, now: Now) {
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        let slice = channel
+            .accounting
+            .record(ids.sequence_number, verdict, now.instant);
+        let target = match &verdict.outcome {
+            Ok(share) => channel
+                .vardiff
+                .share_accepted(share.difficulty, now.instant),
+            Err(_) => None,
+        };
+        let due = channel.poll_timeout();
+        self.wake_at(due);
+        if let Err(reason) = verdict.outcome {
+            self.send_error(ids.channel_id, ids.sequence_number, reason);
+        }
+        if let Some(slice) = slice {
+            let ack = PendingAck::new(ids.channel_id, slice);
+            self.outputs.push_back(Output::Persist(ack));
+        }
+        if let Some(target) = target {
+            self.set_target(at, target);
+        }
+    }
+
+    fn send_error(&mut self, channel_id: u32, sequence_number: u32, reason: RejectReason) {
+        self.send(SubmitSharesError {
+            channel_id,
+            sequence_number,
+            error_code: text(reason.error_code()),
+        });
+    }
+}
+
+/// Finds the job and judges the share.
+fn judge(
+    channel: &mut Channel,
+    group: Option<&Group>,
+    job_id: u32,
+    share: &Share<'_>,
+    config: &ServerConfig,
+    now: Now,
+) -> (Verdict, Option<Box<BlockFound>>) {
+    let rejected = |reason| (Verdict::rejected(reason), None);
+    let Some(group) = group.filter(|_| job_id >= channel.first_job_id) else {
+        return rejected(RejectReason::UnknownJob);
+    };
+    let (entry, is_stale) = match group.find(job_id) {
+        Lookup::Known { entry, is_stale } => (entry, is_stale),
+        Lookup::Stale => return rejected(RejectReason::Stale),
+        Lookup::Unknown => return rejected(RejectReason::UnknownJob),
+    };
+    let sent_root = match channel.kind {
+        ChannelKind::Extended => None,
+        ChannelKind::Standard => match channel.standard_root(group.id, entry, job_id) {
+            Some(root) => Some(root),
+            None => return rejected(RejectReason::UnknownJob),
+        },
+    };
+    // The set is taken out for the call, as the context borrows from the channel.
+    let mut seen = core::mem::take(&mut channel.seen);
+    let root = match &sent_root {
+        Some(root) => Root::Standard(root),
+        None => Root::Extended {
+            extranonce_prefix: channel.prefix_of_job(job_id),
+        },
+    };
+    let context = ShareContext {
+        job: &entry.job,
+        tip: &entry.tip,
+        is_stale,
+        // The tip's, which is what jobs are announced with.
+        job_min_ntime: 0,
+        target: channel.target_of_job(job_id),
+        root,
+    };
+    let verdict = validate(&context, share, &config.share_limits, &mut seen, now);
+    channel.seen = seen;
+    let block = verdict.block.map(|solution| {
+        let prefix = channel.prefix_of_job(job_id);
+        Box::new(BlockFound {
+            channel_id: channel.id,
+            job: entry.job.clone(),
+            solution,
+            coinbase: entry.job.coinbase().for_block(prefix, share.extranonce),
+        })
+    });
+    (verdict, block)
+}
