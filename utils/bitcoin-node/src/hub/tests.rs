@@ -1,10 +1,5 @@
-use binary_sv2::B064K;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
-use roles_logic_sv2::coinbase::{Coinbase, CoinbaseTemplate, script_sig_tag};
-use roles_logic_sv2::header::Header;
-use roles_logic_sv2::merkle::root_from_path;
-use roles_logic_sv2::target::Target;
 use template_distribution_sv2::{
     CoinbaseOutputConstraints, NewTemplate, RequestTransactionData, SetNewPrevHash,
     TemplateDistributionMessage as Message,
@@ -12,6 +7,7 @@ use template_distribution_sv2::{
 
 use super::*;
 use crate::embedded::EmbeddedNode;
+use crate::generate;
 use crate::reject::RejectReason;
 
 const CONSTRAINTS: Constraints = Constraints {
@@ -42,41 +38,8 @@ fn transaction(number: u8) -> Vec<u8> {
 
 /// The solution that a pool with an output of 34 bytes of script finds.
 fn solve(template: &NewTemplate<'_>, tip: &SetNewPrevHash) -> SubmitSolution<'static> {
-    let parts = CoinbaseTemplate {
-        tx_version: template.coinbase_tx_version,
-        script_sig_prefix: template.coinbase_prefix.as_bytes(),
-        input_sequence: template.coinbase_tx_input_sequence,
-        value_remaining_sats: template.coinbase_tx_value_remaining,
-        outputs_count: template.coinbase_tx_outputs_count,
-        outputs: template.coinbase_tx_outputs.as_bytes(),
-        locktime: template.coinbase_tx_locktime,
-    };
-    let payout = TxOut {
-        value: Amount::from_sat(template.coinbase_tx_value_remaining),
-        script_pubkey: ScriptBuf::from_bytes(vec![0x51; 34]),
-    };
-    let tag = script_sig_tag("test", "", 8).unwrap();
-    let coinbase = Coinbase::from_template(&parts, &[payout], &tag, 8).unwrap();
-    let path: Vec<_> = template.merkle_path.iter().map(|node| node.0).collect();
-    let mut header = Header {
-        version: template.version,
-        prev_hash: tip.prev_hash.0,
-        merkle_root: root_from_path(&coinbase.txid(&[1; 4], &[2; 4]).unwrap(), &path),
-        ntime: tip.header_timestamp,
-        nbits: tip.nbits,
-        nonce: 0,
-    };
-    let target = Target::from_le_bytes(tip.target.0);
-    while !target.is_met_by(&header.hash()) {
-        header.nonce += 1;
-    }
-    SubmitSolution {
-        template_id: template.template_id,
-        version: header.version,
-        header_timestamp: header.ntime,
-        header_nonce: header.nonce,
-        coinbase_tx: B064K::try_from(coinbase.for_block(&[1; 4], &[2; 4])).unwrap(),
-    }
+    let payout = ScriptBuf::from_bytes(vec![0x51; 34]);
+    generate::solution(template, tip, payout, &[]).unwrap()
 }
 
 async fn template(link: &mut TemplateLink) -> NewTemplate<'static> {
