@@ -39,6 +39,7 @@
 //! ```
 
 mod de;
+pub mod sections;
 mod template;
 
 use std::cell::RefCell;

@@ -21,6 +21,8 @@
 
 pub mod config;
 pub mod logging;
+#[cfg(feature = "node")]
+pub mod node;
 
 mod accept;
 mod admission;
@@ -28,6 +30,7 @@ mod clock;
 mod cores;
 mod drive;
 mod limits;
+mod program;
 mod secret;
 mod shutdown;
 mod tasks;
@@ -39,6 +42,7 @@ pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, SpawnError};
 pub use drive::{Core, Shell, drive};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
+pub use program::{ProgramError, run_program};
 pub use secret::Secret;
 pub use shutdown::{DEFAULT_GRACE_SECS, Phase, Shutdown, drain_on_signals};
 pub use tasks::{OnEnd, TaskCounts, Tasks};

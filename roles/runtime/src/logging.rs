@@ -46,6 +46,14 @@ pub fn init(level: &str) -> Result<(), LogError> {
         .map_err(|_| LogError::AlreadySet)
 }
 
+/// Checks a filter of the configuration without starting anything.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn check(level: &str) -> Result<(), LogError> {
+    filter(None, level).map(drop)
+}
+
 fn filter(from_env: Option<String>, level: &str) -> Result<EnvFilter, LogError> {
     let (place, filter) = match from_env {
         Some(filter) if !filter.is_empty() => ("RUST_LOG", filter),

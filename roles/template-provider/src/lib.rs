@@ -26,13 +26,11 @@
 //! ```
 
 pub mod config;
-mod nodes;
 mod program;
 mod server;
 mod session;
 
 pub use config::{Config, DEFAULT_CONFIG, ProgramConfig, RawConfig};
-pub use nodes::{NodeError, NodesConfig};
-pub use program::{ROLE, RunError, run};
+pub use program::{ROLE, RunError, main, run};
 pub use server::{Snapshot, StartError, TemplateProvider};
 pub use session::PENDING_MAX;

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use bitcoin_node::NodeState;
-use stratum_runtime::{Shutdown, drain_on_signals};
+use stratum_runtime::config::ConfigArgs;
+use stratum_runtime::node::{NodeError, log_node_status};
+use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
-use tokio::sync::watch;
 
-use crate::{NodeError, ProgramConfig, StartError, TemplateProvider};
+use crate::{ProgramConfig, RawConfig, StartError, TemplateProvider};
 
 /// The name under which the program is configured, as in `STRATUM_TEMPLATE_PROVIDER__LISTEN__ADDRESS`.
 pub const ROLE: &str = "template-provider";
@@ -27,37 +27,27 @@ pub enum RunError {
     Signals(#[from] io::Error),
 }
 
+/// The whole program, as its arguments say.
+///
+/// # Errors
+/// [`ProgramError`], whose message says what to do.
+pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
+    run_program::<RawConfig, _, _, _>(ROLE, args, |config: &ProgramConfig| &config.program, run)
+}
+
 /// Runs a template provider until a signal drains it; needs a tokio runtime.
 ///
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     let shutdown = Shutdown::new();
-    drain_on_signals(shutdown.clone(), config.grace)?;
+    drain_on_signals(shutdown.clone(), config.program.grace)?;
     let node = config.nodes.spawn()?;
-    let watcher = tokio::spawn(log_status(node.name().to_owned(), node.state()));
+    let watcher = tokio::spawn(log_node_status(node.name().to_owned(), node.state()));
     let provider = TemplateProvider::start(config.server, node, shutdown.clone())?;
     shutdown.draining().await;
     watcher.abort();
     provider.join().await;
     shutdown.end();
     Ok(())
-}
-
-/// Says when the node becomes usable or is no more, and what to do about it.
-async fn log_status(node: String, mut state: watch::Receiver<NodeState>) {
-    let mut last = None;
-    loop {
-        let status = state.borrow_and_update().status.clone();
-        if last.as_ref() != Some(&status) {
-            match status.advice() {
-                Some(advice) => tracing::warn!(node, %status, advice, "the node cannot be used"),
-                None => tracing::info!(node, %status, "node"),
-            }
-            last = Some(status);
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -100,7 +100,7 @@ impl TemplateProvider {
     ) -> Result<Self, StartError> {
         let listener = bind(config.listen, "listen.address")?;
         let local_addr = listener.local_addr()?;
-        let cores = CoreRuntimes::new(Some(config.threads), &shutdown)?;
+        let cores = CoreRuntimes::new(config.threads, &shutdown)?;
         let (hub, hub_task) = TemplateHub::spawn_with_task(node);
         let counters = Arc::new(Counters {
             gate: Gate::new(config.accept),

@@ -1,3 +1,5 @@
+use bitcoin_node::rpc::RpcConfig;
+use noise_sv2::AuthoritySecretKey;
 use stratum_runtime::config::{Loader, check_template};
 
 use super::*;
@@ -91,8 +93,12 @@ fn each_mistake_says_where_what_and_what_to_do() {
             "node.chain=bitcoin",
             "`node.chain`: `bitcoin` is no chain; choose mainnet",
         ),
+        (
+            "node.urls=rpc://u:p@h,embedded",
+            "`node.urls`: the node's address must start",
+        ),
         ("node.refresh_secs=0", "`node.refresh_secs`: is 0"),
-        ("limits.connections=0", "`limits.connections`: is 0"),
+        ("connections.total=0", "`connections.total`: is 0"),
         (
             "limits.requests_burst=7",
             "`limits.requests_burst`: is 7; one request for transaction data costs 8",
@@ -101,7 +107,7 @@ fn each_mistake_says_where_what_and_what_to_do() {
             "limits.setup_timeout_secs=0",
             "`limits.setup_timeout_secs`: is 0",
         ),
-        ("program.threads=0", "`program.threads`: is 0"),
+        ("program.log=a=loud", "`program.log`: "),
         ("listen.adress=1", "did you mean `address`?"),
     ];
     for (assignment, expected) in cases {
