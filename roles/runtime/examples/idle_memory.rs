@@ -13,14 +13,14 @@ use std::sync::Arc;
 use anyhow::Context;
 use framing_sv2::Sv2Frame;
 use network_helpers_sv2::{
-    ClientSecurity, CloseReason, Connection, Endpoint, Options, ServerIdentity, ServerSecurity,
-    Stream, accept, connect,
+    ClientSecurity, CloseCounts, CloseReason, Connection, Endpoint, Options, ServerIdentity,
+    ServerSecurity, Stream, connect,
 };
 use noise_sv2::AuthoritySecretKey;
 use roles_logic_sv2::clock::{Instant, Now};
 use stratum_runtime::{
-    AcceptLimits, Core, CoreRuntimes, Gate, Shell, Shutdown, SystemClock, accept_loop, bind, drive,
-    raise_open_files, random_bytes,
+    AcceptLimits, Core, CoreRuntimes, Gate, Shell, Shutdown, SystemClock, accept_loop, bind,
+    raise_open_files, random_bytes, serve,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -84,14 +84,21 @@ fn server(count: usize) -> anyhow::Result<()> {
     let identity = ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY);
     let security = ServerSecurity::Noise(Arc::new(identity));
     let clock = SystemClock::new();
-    let serve = move |stream, _| {
-        let security = security.clone();
+    let counts = Arc::new(CloseCounts::default());
+    let connection = move |stream, peer| {
+        let (security, counts) = (security.clone(), Arc::clone(&counts));
         async move {
-            // Boxed apart, so that the task keeps only what it needs afterwards.
-            let opening = Box::pin(accept(stream, &security, Options::default()));
-            if let Ok(connection) = opening.await {
-                drive(&mut Echo::default(), &mut Nothing, connection, clock).await;
-            }
+            let session = || (Echo::default(), Nothing);
+            serve(
+                stream,
+                peer,
+                &security,
+                Options::default(),
+                clock,
+                &counts,
+                session,
+            )
+            .await;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,7 +126,7 @@ fn server(count: usize) -> anyhow::Result<()> {
             shutdown.drain();
             anyhow::Ok(())
         };
-        let accepting = accept_loop(listener, gate.clone(), &cores, &shutdown, serve);
+        let accepting = accept_loop(listener, gate.clone(), &cores, &shutdown, connection);
         let ((), measured) = tokio::join!(accepting, measure);
         measured
     })?;

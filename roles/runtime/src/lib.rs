@@ -3,7 +3,8 @@
 //!
 //! A program reads its configuration with [`config`], starts [`logging`], makes a [`Shutdown`] that signals drain
 //! ([`drain_on_signals`]), runs its long-lived parts as [`Tasks`] and its connections on [`CoreRuntimes`]: [`bind`],
-//! [`accept_loop`] through a [`Gate`], and [`drive`] with its [`Core`] and [`Shell`] on each.
+//! [`accept_loop`] through a [`Gate`], and [`serve`] with a [`Core`] and a [`Shell`] for each. A client runs [`drive`] on
+//! what [`stay_connected`] gives it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -21,8 +22,6 @@
 
 pub mod config;
 pub mod logging;
-#[cfg(feature = "node")]
-pub mod node;
 
 mod accept;
 mod admission;
@@ -30,8 +29,8 @@ mod clock;
 mod cores;
 mod drive;
 mod limits;
-mod program;
 mod secret;
+mod session;
 mod shutdown;
 mod tasks;
 
@@ -42,7 +41,7 @@ pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, SpawnError};
 pub use drive::{Core, Shell, drive};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
-pub use program::{ProgramError, run_program};
 pub use secret::Secret;
+pub use session::{RECONNECT_BOUND, RECONNECT_FIRST, serve, stay_connected};
 pub use shutdown::{DEFAULT_GRACE_SECS, Phase, Shutdown, drain_on_signals};
 pub use tasks::{OnEnd, TaskCounts, Tasks};
