@@ -22,6 +22,8 @@
 
 pub mod config;
 pub mod logging;
+#[cfg(feature = "node")]
+pub mod node;
 
 mod accept;
 mod admission;
@@ -29,6 +31,7 @@ mod clock;
 mod cores;
 mod drive;
 mod limits;
+mod program;
 mod secret;
 mod session;
 mod shutdown;
@@ -41,6 +44,7 @@ pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, SpawnError};
 pub use drive::{Core, Shell, drive};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
+pub use program::{ProgramError, run_program};
 pub use secret::Secret;
 pub use session::{RECONNECT_BOUND, RECONNECT_FIRST, serve, stay_connected};
 pub use shutdown::{DEFAULT_GRACE_SECS, Phase, Shutdown, drain_on_signals};
