@@ -1,11 +1,13 @@
 //! The template provider over real sockets with Noise, on the embedded chain.
+#![allow(clippy::unwrap_used, reason = "a test ends by panic")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use binary_sv2::{B064K, Message};
-use bitcoin::{Amount, ScriptBuf, TxOut};
+use bitcoin::ScriptBuf;
 use bitcoin_node::embedded::EmbeddedNode;
+use bitcoin_node::generate;
 use common_messages_sv2::CommonMessage;
 use const_sv2::Protocol;
 use network_helpers_sv2::{
@@ -13,11 +15,8 @@ use network_helpers_sv2::{
     connect,
 };
 use noise_sv2::{AuthorityPublicKey, AuthoritySecretKey};
-use roles_logic_sv2::coinbase::{Coinbase, CoinbaseTemplate, script_sig_tag};
-use roles_logic_sv2::header::Header;
-use roles_logic_sv2::merkle::root_from_path;
+use roles_logic_sv2::coinbase::strip_bip141;
 use roles_logic_sv2::setup::{Endpoint as SetupEndpoint, SetupRequest};
-use roles_logic_sv2::target::Target;
 use stratum_runtime::Shutdown;
 use stratum_template_provider::{Config, Snapshot, TemplateProvider};
 use template_distribution_sv2::{
@@ -153,45 +152,13 @@ fn solve(
     tip: &SetNewPrevHash,
     is_stripped: bool,
 ) -> SubmitSolution<'static> {
-    let parts = CoinbaseTemplate {
-        tx_version: template.coinbase_tx_version,
-        script_sig_prefix: template.coinbase_prefix.as_bytes(),
-        input_sequence: template.coinbase_tx_input_sequence,
-        value_remaining_sats: template.coinbase_tx_value_remaining,
-        outputs_count: template.coinbase_tx_outputs_count,
-        outputs: template.coinbase_tx_outputs.as_bytes(),
-        locktime: template.coinbase_tx_locktime,
-    };
-    let payout = TxOut {
-        value: Amount::from_sat(template.coinbase_tx_value_remaining),
-        script_pubkey: ScriptBuf::from_bytes(vec![0x51; 34]),
-    };
-    let tag = script_sig_tag("test", "", 8).unwrap();
-    let coinbase = Coinbase::from_template(&parts, &[payout], &tag, 8).unwrap();
-    let path: Vec<_> = template.merkle_path.iter().map(|node| node.0).collect();
-    let mut header = Header {
-        version: template.version,
-        prev_hash: tip.prev_hash.0,
-        merkle_root: root_from_path(&coinbase.txid(&[1; 4], &[2; 4]).unwrap(), &path),
-        ntime: tip.header_timestamp,
-        nbits: tip.nbits,
-        nonce: 0,
-    };
-    let target = Target::from_le_bytes(tip.target.0);
-    while !target.is_met_by(&header.hash()) {
-        header.nonce += 1;
+    let payout = ScriptBuf::from_bytes(vec![0x51; 34]);
+    let mut solution = generate::solution(template, tip, payout, &[]).unwrap();
+    if is_stripped {
+        let stripped = strip_bip141(solution.coinbase_tx.as_bytes()).unwrap();
+        solution.coinbase_tx = B064K::try_from(stripped).unwrap();
     }
-    let coinbase_tx = match is_stripped {
-        true => [coinbase.prefix(), &[1; 4], &[2; 4], coinbase.suffix()].concat(),
-        false => coinbase.for_block(&[1; 4], &[2; 4]),
-    };
-    SubmitSolution {
-        template_id: template.template_id,
-        version: header.version,
-        header_timestamp: header.ntime,
-        header_nonce: header.nonce,
-        coinbase_tx: B064K::try_from(coinbase_tx).unwrap(),
-    }
+    solution
 }
 
 #[tokio::test]
@@ -257,6 +224,7 @@ async fn a_bad_client_is_told_and_counted_and_others_notice_nothing() {
     let answer = CommonMessage::parse(msg_type, &payload).unwrap();
     assert_eq!(answer.kind().name, "SetupConnection.Error");
     assert_eq!(miner.frame().await, Err(CloseReason::PeerClosed));
+    drop(miner);
 
     let mut greedy = scene.set_up().await;
     let constraints = CoinbaseOutputConstraints {
@@ -265,6 +233,7 @@ async fn a_bad_client_is_told_and_counted_and_others_notice_nothing() {
     };
     greedy.say(&constraints).await;
     assert_eq!(greedy.frame().await, Err(CloseReason::PeerClosed));
+    drop(greedy);
 
     let mut liar = scene.set_up().await;
     liar.say(&SubmitSolution {
