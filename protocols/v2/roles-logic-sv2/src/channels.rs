@@ -7,6 +7,9 @@ pub mod client;
 pub mod server;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use work::{JobKey, PayoutId, WorkState};
 
 /// The two kinds of channel that submit shares (5.2).

@@ -564,12 +564,11 @@ impl ClientChannels {
         now: Now,
     ) -> Result<(), ClientReject> {
         let handled = self.dispatch(message, now);
-        if let Err(reason) = handled {
+        handled.inspect_err(|reason| {
             if let Some(count) = self.rejects.get_mut(reason.index()) {
                 *count += 1;
             }
-        }
-        handled
+        })
     }
 
     fn dispatch(&mut self, message: &MiningMessage<'_>, now: Now) -> Result<(), ClientReject> {

@@ -82,6 +82,10 @@ pub const DEFAULT_MAX_CHANNELS: usize = 10_000;
 /// Outputs kept allocated when all are taken; more is given back.
 const MAX_OUTPUTS_KEPT: usize = 16;
 
+/// Timeouts are handled in steps of this length, in microseconds: a connection of many channels would otherwise wake up
+/// for each of them and look at all. Nothing is later than one step.
+const TIMER_STEP_MICROS: u64 = 50_000;
+
 /// What the operator sets, the same for all connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
@@ -89,6 +93,8 @@ pub struct ServerConfig {
     pub max_channels: usize,
     /// How fast shares should come, and how easy they may get.
     pub vardiff: VardiffConfig,
+    /// Leave each channel at the target that its claimed hash rate gives: for rented hash power and load tests.
+    pub is_target_fixed: bool,
     /// Limits of a share's ntime.
     pub share_limits: ShareLimits,
     /// When accepted shares are handed to the ledger and acknowledged.
@@ -108,6 +114,7 @@ impl Default for ServerConfig {
         Self {
             max_channels: DEFAULT_MAX_CHANNELS,
             vardiff: VardiffConfig::default(),
+            is_target_fixed: false,
             share_limits: ShareLimits::default(),
             slices: SliceLimits::default(),
             max_shares_per_tip: DEFAULT_MAX_SHARES_PER_TIP,
@@ -203,7 +210,7 @@ pub struct ServerChannels {
     next_id: u32,
     work: Option<Arc<WorkState>>,
     outputs: VecDeque<Output>,
-    /// Not later than the first timeout of any channel.
+    /// The first timeout of any channel, rounded up to a step.
     next_timeout: Option<Instant>,
     ignored: Ignored,
 }
@@ -281,7 +288,7 @@ impl ServerChannels {
         output
     }
 
-    /// When [`Self::handle_timeout`] is due, or a little earlier.
+    /// When [`Self::handle_timeout`] is due.
     pub const fn poll_timeout(&self) -> Option<Instant> {
         self.next_timeout
     }
@@ -331,6 +338,11 @@ impl ServerChannels {
 
     /// A wake-up for a channel's timeout.
     fn wake_at(&mut self, due: Option<Instant>) {
+        let round_up = |due: Instant| {
+            let steps = due.as_micros().div_ceil(TIMER_STEP_MICROS);
+            Instant::from_micros(steps.saturating_mul(TIMER_STEP_MICROS))
+        };
+        let due = due.map(round_up);
         self.next_timeout = [self.next_timeout, due].into_iter().flatten().min();
     }
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::accounting::ShareAccounting;
 use crate::channels::ChannelKind;
+use crate::channels::server::ServerConfig;
 use crate::channels::server::group::JobEntry;
 use crate::clock::Instant;
 use crate::duplicates::DuplicateSet;
@@ -191,9 +192,13 @@ impl Channel {
         self.root = None;
     }
 
-    /// When [`Self`] has something to do by itself.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.vardiff.poll_timeout(), self.accounting.poll_timeout()];
+    /// When the channel has something to do by itself.
+    pub(super) fn poll_timeout(&self, config: &ServerConfig) -> Option<Instant> {
+        let vardiff = self
+            .vardiff
+            .poll_timeout()
+            .filter(|_| !config.is_target_fixed);
+        let due = [vardiff, self.accounting.poll_timeout()];
         due.into_iter().flatten().min()
     }
 }

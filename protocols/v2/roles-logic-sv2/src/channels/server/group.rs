@@ -37,8 +37,10 @@ pub(super) struct Group {
     /// The group's channel id.
     pub(super) id: u32,
     pub(super) key: JobKey,
-    /// Channels that are in the group now, or were and may still submit for its jobs.
-    pub(super) users: u32,
+    /// Channels that are in the group now.
+    pub(super) members: u32,
+    /// Channels that were in the group and may still submit for its jobs.
+    pub(super) former_members: u32,
     /// Oldest first.
     jobs: Vec<JobEntry>,
     next_job_id: u32,
@@ -53,7 +55,8 @@ impl Group {
         Self {
             id,
             key,
-            users: 0,
+            members: 0,
+            former_members: 0,
             jobs: Vec::new(),
             next_job_id: 1,
             has_started: false,

@@ -298,7 +298,7 @@ impl ServerChannels {
             accounting: ShareAccounting::new(self.config.slices, now.instant),
         });
         self.answer_success(request, &channel, extranonce_size);
-        self.wake_at(channel.poll_timeout());
+        self.wake_at(channel.poll_timeout(&self.config));
         if self.channels.len() == self.channels.capacity() {
             // Most connections have one channel: doubling from one wastes nothing on them.
             self.channels.reserve_exact(self.channels.len().max(1));
@@ -339,29 +339,38 @@ impl ServerChannels {
         id
     }
 
-    /// The group for a key, new or not, with one more user. Who makes its own jobs shares none.
+    /// The group for a key, new or not, with one more member. Who makes its own jobs shares none.
     pub(super) fn join_group(&mut self, key: JobKey) -> u32 {
         let shares_jobs = !self.flags.selects_work;
         let existing = self.groups.iter_mut().find(|group| group.key == key);
         if let Some(group) = existing.filter(|_| shares_jobs) {
-            group.users += 1;
+            group.members += 1;
             return group.id;
         }
         let id = self.take_id();
         let mut group = Group::new(id, key);
-        group.users = 1;
+        group.members = 1;
         self.groups.push(group);
         id
     }
 
-    /// One user less; a group without users is gone.
-    pub(super) fn leave_group(&mut self, group_id: u32) {
+    /// One member less; a group that nobody uses is gone.
+    fn leave_group(&mut self, group_id: u32) {
+        self.change_group(group_id, |group| group.members -= 1);
+    }
+
+    /// A former member's jobs are history; a group that nobody uses is gone.
+    pub(super) fn forget_group(&mut self, group_id: u32) {
+        self.change_group(group_id, |group| group.former_members -= 1);
+    }
+
+    fn change_group(&mut self, group_id: u32, change: impl FnOnce(&mut Group)) {
         let Some(at) = self.group_at(group_id) else {
             return;
         };
         if let Some(group) = self.groups.get_mut(at) {
-            group.users -= 1;
-            if group.users == 0 {
+            change(group);
+            if group.members == 0 && group.former_members == 0 {
                 self.groups.remove(at);
             }
         }
@@ -419,7 +428,7 @@ impl ServerChannels {
         }
         self.leave_group(channel.group_id);
         if let Some(earlier) = &channel.earlier_group {
-            self.leave_group(earlier.value);
+            self.forget_group(earlier.value);
         }
         if let Some(earlier) = channel.earlier_prefix {
             self.outputs.push_back(Output::Released(earlier.value));

@@ -115,6 +115,16 @@ impl ServerChannels {
         }
     }
 
+    /// Closes all slices, whatever their age: the connection is to end, and its shares are to be acknowledged before.
+    pub fn close_slices(&mut self) {
+        for channel in &mut self.channels {
+            if let Some(slice) = channel.accounting.close_slice() {
+                let ack = PendingAck::new(channel.id, slice);
+                self.outputs.push_back(Output::Persist(ack));
+            }
+        }
+    }
+
     /// Closes slices that are old enough and adjusts targets.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.next_timeout.is_none_or(|due| due > now.instant) {
@@ -129,8 +139,11 @@ impl ServerChannels {
                 let ack = PendingAck::new(channel.id, slice);
                 self.outputs.push_back(Output::Persist(ack));
             }
-            let target = channel.vardiff.handle_timeout(now.instant);
-            let due = channel.poll_timeout();
+            let target = match self.config.is_target_fixed {
+                true => None,
+                false => channel.vardiff.handle_timeout(now.instant),
+            };
+            let due = channel.poll_timeout(&self.config);
             self.wake_at(due);
             if let Some(target) = target {
                 self.set_target(at, target);
@@ -175,12 +188,12 @@ impl ServerChannels {
             .accounting
             .record(ids.sequence_number, verdict, now.instant);
         let target = match &verdict.outcome {
-            Ok(share) => channel
+            Ok(share) if !self.config.is_target_fixed => channel
                 .vardiff
                 .share_accepted(share.difficulty, now.instant),
-            Err(_) => None,
+            _ => None,
         };
-        let due = channel.poll_timeout();
+        let due = channel.poll_timeout(&self.config);
         self.wake_at(due);
         if let Err(reason) = verdict.outcome {
             self.send_error(ids.channel_id, ids.sequence_number, reason);

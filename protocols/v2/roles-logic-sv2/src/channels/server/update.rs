@@ -126,7 +126,7 @@ impl ServerChannels {
         } else {
             channel.vardiff.set_max_target(max_target, now.instant)
         };
-        let due = channel.poll_timeout();
+        let due = channel.poll_timeout(&self.config);
         self.wake_at(due);
         Ok((at, target))
     }
@@ -201,16 +201,19 @@ impl ServerChannels {
         let at = self.channel_at(channel_id)?;
         let old_group_id = self.channels.get(at)?.group_id;
         let old_group = self.groups.get(self.group_at(old_group_id)?)?;
-        let (old_key, next_job_id) = (old_group.key, old_group.next_job_id());
-        let group_id = self.join_group(JobKey { payout, ..old_key });
-        if group_id == old_group_id {
-            self.leave_group(group_id);
-            return Some(group_id);
+        let (key, next_job_id) = (old_group.key, old_group.next_job_id());
+        if key.payout == payout {
+            return Some(old_group_id);
         }
+        let group_id = self.join_group(JobKey { payout, ..key });
         let group_at = self.group_at(group_id)?;
         let group = self.groups.get_mut(group_at)?;
         group.skip_ids_below(next_job_id);
         let until_job_id = group.next_job_id();
+        let old_group_at = self.group_at(old_group_id)?;
+        let old_group = self.groups.get_mut(old_group_at)?;
+        old_group.members -= 1;
+        old_group.former_members += 1;
         let channel = self.channels.get_mut(at)?;
         channel.group_id = group_id;
         let earlier = Earlier {
@@ -218,7 +221,7 @@ impl ServerChannels {
             value: old_group_id,
         };
         if let Some(replaced) = channel.earlier_group.replace(earlier) {
-            self.leave_group(replaced.value);
+            self.forget_group(replaced.value);
         }
         Some(group_id)
     }

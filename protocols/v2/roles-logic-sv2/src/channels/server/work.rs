@@ -61,7 +61,7 @@ impl ServerChannels {
             self.outputs.push_back(Output::Released(earlier.value));
         }
         if let Some(earlier) = channel.earlier_group.take() {
-            self.leave_group(earlier.value);
+            self.forget_group(earlier.value);
         }
     }
 
@@ -85,6 +85,9 @@ impl ServerChannels {
         let is_first = !group.has_started();
         let group_id = group.id;
         let job_id = group.push(job.clone(), tip.clone());
+        if group.members == 0 {
+            return;
+        }
         if !is_first && !self.flags.standard_jobs_only {
             self.send_job(Receiver::Group, group_at, job_id, start);
             return;
