@@ -473,7 +473,8 @@ fn blocks_are_free_and_what_is_refused_is_not() {
 
 #[test]
 fn a_flood_ends_the_connection() {
-    let floods: [(&dyn Fn(&mut Dialogue) -> Vec<String>, u32); 3] = [
+    type Flood<'a> = &'a dyn Fn(&mut Dialogue) -> Vec<String>;
+    let floods: [(Flood<'_>, u32); 3] = [
         (
             &|dialogue| dialogue.say(&CONSTRAINTS),
             crate::CONSTRAINTS_COST,
