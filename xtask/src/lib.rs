@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-pub mod node;
 pub mod steps;
 pub mod tidy;
+
+pub use bitcoind as node;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -272,18 +272,7 @@ fn spawn(
     zmq_port: u16,
     zmq: Zmq,
 ) -> anyhow::Result<Child> {
-    let mut command = binaries.bitcoind();
-    command.args([
-        "-regtest",
-        "-listen=0",
-        "-dnsseed=0",
-        "-fallbackfee=0.0002",
-        "-rpcbind=127.0.0.1",
-        "-rpcallowip=127.0.0.1",
-    ]);
-    command
-        .arg(format!("-datadir={}", folder.path().display()))
-        .arg(format!("-rpcport={rpc_port}"));
+    let mut command = binaries.regtest(folder.path(), rpc_port);
     match zmq {
         Zmq::Off => {}
         Zmq::HashBlock => _ = command.arg(format!("-zmqpubhashblock=tcp://127.0.0.1:{zmq_port}")),
@@ -291,10 +280,7 @@ fn spawn(
     }
     let stderr = File::create(folder.path().join("stderr.log"))?;
     command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr);
-    command
+        .stderr(stderr)
         .spawn()
         .with_context(|| format!("cannot start bitcoind ({})", binaries.origin()))
 }

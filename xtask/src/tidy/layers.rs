@@ -22,6 +22,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("protocols/v2/sv2-ffi", Layer::Core),
     ("utils/network-helpers", Layer::Shell),
     ("utils/bitcoin-node", Layer::Shell),
+    ("utils/bitcoind", Layer::Shell),
     ("roles/runtime", Layer::Shell),
     ("roles/monitor", Layer::Shell),
     ("roles/ledger", Layer::Shell),

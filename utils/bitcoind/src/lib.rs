@@ -1,11 +1,19 @@
 //! A real bitcoind: the one in `BITCOIND`, the one on PATH, or Debian's, unpacked beside the system.
+//!
+//! ```no_run
+//! let binaries = bitcoind::ensure("target".as_ref())?;
+//! println!("{}", binaries.version()?);
+//! let node = binaries.regtest("/tmp/regtest".as_ref(), 18443).spawn()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use thiserror::Error;
 
 /// The package that holds bitcoind and bitcoin-cli. It is in Debian's testing suite, not in the stable one.
 const PACKAGE: &str = "bitcoin-knots";
@@ -16,6 +24,47 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What helps where no node can be obtained.
 const ADVICE: &str =
     "install Bitcoin Core or Knots so that `bitcoind` is on PATH, or set BITCOIND to its path";
+
+/// Why there is no bitcoind.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The variable names no file.
+    #[error("BITCOIND is set to {0}, which is no file; correct or unset it")]
+    Variable(PathBuf),
+    /// A program or folder cannot be used.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A program ended with an error.
+    #[error("{program} failed ({status}): {said}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// Its last words.
+        said: String,
+    },
+    /// Debian's way is closed.
+    #[error("{0}")]
+    NoDebian(String),
+    /// What was found or unpacked is no working bitcoind.
+    #[error("{0} is no bitcoind that works; {ADVICE}")]
+    Broken(String),
+    /// None is there and none can be had.
+    #[error("no bitcoind could be obtained: {0}; {ADVICE}")]
+    NotObtained(Box<Self>),
+}
+
+fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> NodeError {
+    let doing = doing.into();
+    move |source| NodeError::Io { doing, source }
+}
 
 /// Programs of a node, ready to be started.
 #[derive(Clone, Debug)]
@@ -47,18 +96,29 @@ impl NodeBinaries {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn version(&self) -> anyhow::Result<String> {
-        let mut command = self.bitcoind();
-        let output = command.arg("--version").output();
-        let output = output.with_context(|| format!("cannot run {}", self.bitcoind.display()))?;
+    pub fn version(&self) -> Result<String, NodeError> {
+        let name = self.bitcoind.display().to_string();
+        let output = self.bitcoind().arg("--version").output();
+        let output = output.map_err(io_error(format!("run {name}")))?;
         let text = String::from_utf8_lossy(&output.stdout);
         match text.lines().next() {
             Some(line) if output.status.success() => Ok(line.to_owned()),
-            _ => bail!(
-                "{} does not answer to --version; {ADVICE}",
-                self.bitcoind.display()
-            ),
+            _ => Err(NodeError::Broken(name)),
         }
+    }
+
+    /// A command that starts a bitcoind -regtest of one's own: data in `folder`, no peers, RPC by cookie on a port of
+    /// this machine.
+    pub fn regtest(&self, folder: &Path, rpc_port: u16) -> Command {
+        let mut command = self.bitcoind();
+        command
+            .args(["-regtest", "-listen=0", "-dnsseed=0", "-fallbackfee=0.0002"])
+            .args(["-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1"])
+            .arg(format!("-datadir={}", folder.display()))
+            .arg(format!("-rpcport={rpc_port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -117,10 +177,10 @@ fn loader_in(folder: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When there is none and none can be had; the message says what to do.
-pub fn ensure(target_dir: &Path) -> anyhow::Result<NodeBinaries> {
+pub fn ensure(target_dir: &Path) -> Result<NodeBinaries, NodeError> {
     if let Some(path) = std::env::var_os("BITCOIND").map(PathBuf::from) {
         if !path.is_file() {
-            bail!("BITCOIND is set to {}, which is no file", path.display());
+            return Err(NodeError::Variable(path));
         }
         return Ok(NodeBinaries::of_system(path, "BITCOIND"));
     }
@@ -144,13 +204,13 @@ pub fn ensure(target_dir: &Path) -> anyhow::Result<NodeBinaries> {
     {
         // What stands there is neither complete nor another process's finished work.
         fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot replace {}", folder.display()))?;
-        fs::rename(&workshop, &folder)
-            .with_context(|| format!("cannot write {}", folder.display()))?;
+            .and_then(|()| fs::rename(&workshop, &folder))
+            .map_err(io_error(format!("replace {}", folder.display())))?;
     }
     let _ = fs::remove_dir_all(&workshop);
-    made.with_context(|| format!("no bitcoind could be obtained; {ADVICE}"))?;
-    let binaries = NodeBinaries::unpacked(&folder).context("the package holds no bitcoind")?;
+    made.map_err(|reason| NodeError::NotObtained(Box::new(reason)))?;
+    let binaries = NodeBinaries::unpacked(&folder)
+        .ok_or_else(|| NodeError::Broken(folder.display().to_string()))?;
     eprintln!("node: {}", binaries.version()?);
     Ok(binaries)
 }
@@ -163,22 +223,25 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Downloads the package with everything it needs, libc included, and unpacks it into `folder`/root.
-fn obtain(folder: &Path) -> anyhow::Result<()> {
+fn obtain(folder: &Path) -> Result<(), NodeError> {
     if !Path::new(KEYRING).is_file() || on_path("apt-get").is_none() || on_path("dpkg").is_none() {
-        bail!("this is no Debian system (it has no apt-get, dpkg or {KEYRING})");
+        let why = format!("this is no Debian system (it has no apt-get, dpkg or {KEYRING})");
+        return Err(NodeError::NoDebian(why));
     }
     for part in ["lists/partial", "cache/archives/partial", "root"] {
         let path = folder.join(part);
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        fs::create_dir_all(&path).map_err(io_error(format!("create {}", path.display())))?;
     }
-    let folder = folder.canonicalize()?;
+    let using = || io_error(format!("use {}", folder.display()));
+    let folder = folder.canonicalize().map_err(using())?;
     let mirror = mirror()?;
     fs::write(
         folder.join("sources.list"),
         format!("deb [signed-by={KEYRING}] {mirror} testing main\n"),
-    )?;
+    )
+    .map_err(using())?;
     // An empty list of installed packages makes apt take libc and the loader too.
-    fs::write(folder.join("status"), "")?;
+    fs::write(folder.join("status"), "").map_err(using())?;
     eprintln!("node: reading the package lists");
     apt(&folder, &["update"])?;
     eprintln!("node: downloading {PACKAGE} and its libraries");
@@ -193,8 +256,8 @@ fn obtain(folder: &Path) -> anyhow::Result<()> {
         ],
     )?;
     eprintln!("node: unpacking");
-    for entry in fs::read_dir(folder.join("cache/archives"))? {
-        let package = entry?.path();
+    for entry in fs::read_dir(folder.join("cache/archives")).map_err(using())? {
+        let package = entry.map_err(using())?.path();
         if package
             .extension()
             .is_some_and(|extension| extension == "deb")
@@ -205,13 +268,13 @@ fn obtain(folder: &Path) -> anyhow::Result<()> {
         }
     }
     for part in ["lists", "cache"] {
-        fs::remove_dir_all(folder.join(part))?;
+        fs::remove_dir_all(folder.join(part)).map_err(using())?;
     }
     Ok(())
 }
 
 /// The mirror that this system takes its packages from.
-fn mirror() -> anyhow::Result<String> {
+fn mirror() -> Result<String, NodeError> {
     let listed = run(Command::new("apt-get").args([
         "indextargets",
         "--format",
@@ -219,10 +282,12 @@ fn mirror() -> anyhow::Result<String> {
         "Created-By: Packages",
     ]))?;
     let first = listed.lines().map(str::trim).find(|line| !line.is_empty());
-    first.map(str::to_owned).context("apt knows no mirror")
+    first
+        .map(str::to_owned)
+        .ok_or_else(|| NodeError::NoDebian("apt knows no mirror".to_owned()))
 }
 
-fn apt(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+fn apt(folder: &Path, arguments: &[&str]) -> Result<(), NodeError> {
     let at = |part: &str| folder.join(part).display().to_string();
     let options = [
         format!("Dir::Etc::sourcelist={}", at("sources.list")),
@@ -247,20 +312,20 @@ fn apt(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Runs a program to its end; answers with what it printed.
-fn run(command: &mut Command) -> anyhow::Result<String> {
+fn run(command: &mut Command) -> Result<String, NodeError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("cannot run {program}"))?;
+        .map_err(io_error(format!("run {program}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last: Vec<_> = said.lines().rev().take(3).collect();
-        bail!(
-            "{program} failed ({}): {}",
-            output.status,
-            last.into_iter().rev().collect::<Vec<_>>().join(" / ")
-        );
+        return Err(NodeError::Failed {
+            said: last.into_iter().rev().collect::<Vec<_>>().join(" / "),
+            status: output.status.to_string(),
+            program,
+        });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -271,7 +336,7 @@ mod tests {
 
     #[test]
     fn only_a_complete_folder_counts_as_unpacked() {
-        let folder = std::env::temp_dir().join(format!("xtask-node-test-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("bitcoind-test-{}", std::process::id()));
         let root = folder.join("root/usr");
         assert!(NodeBinaries::unpacked(&folder).is_none());
         fs::create_dir_all(root.join("lib/some-triplet")).unwrap();
