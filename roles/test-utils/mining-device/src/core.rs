@@ -200,13 +200,7 @@ impl Miner {
 
     /// Takes a frame of the server; `extension_type` includes the channel bit. One of an unknown kind is counted and
     /// discarded (FR-17, FR-18).
-    pub fn handle_frame(
-        &mut self,
-        extension_type: u16,
-        msg_type: u8,
-        payload: &[u8],
-        now: Now,
-    ) {
+    pub fn handle_frame(&mut self, extension_type: u16, msg_type: u8, payload: &[u8], now: Now) {
         match self.router.route(extension_type, msg_type, payload) {
             Ok(routed) => self.handle_message(&routed.message, now),
             Err(error) if error.is_ignored() => self.ignored_frames += 1,

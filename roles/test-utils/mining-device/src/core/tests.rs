@@ -304,7 +304,11 @@ fn a_refusal_says_what_to_do() {
         code: "unsupported-feature-flags".into(),
         flags,
     };
-    assert!(refused(REQUIRES_STANDARD_JOBS).advice().contains("extended"));
+    assert!(
+        refused(REQUIRES_STANDARD_JOBS)
+            .advice()
+            .contains("extended")
+    );
     assert!(refused(0).advice().contains("version 2"));
     let unknown = End::OpenRefused {
         code: "unknown-user".into(),
