@@ -1,0 +1,187 @@
+//! The options.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::ValueEnum;
+use network_helpers_sv2::Endpoint;
+use serde::Serialize;
+
+/// What to load, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Server to load, as stratum2+tcp://HOST:PORT/KEY
+    #[arg(value_name = "URL", required_unless_present_any = ["own", "serve"])]
+    pub url: Option<Endpoint>,
+    /// Load a pool that this program starts by itself, with a fixed template and the easiest target
+    #[arg(long = "self", conflicts_with = "url")]
+    pub own: bool,
+    /// Connect to URL without encryption
+    #[arg(long, conflicts_with = "own")]
+    pub plain: bool,
+    /// Process of the server behind URL, if it runs on this machine: its CPU time and memory are measured
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub server_pid: Option<u32>,
+    /// Threads for connections of the server that --self starts; as many as there are cores if not given
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Shares that the server of --self acknowledges together
+    #[arg(long, default_value = "10")]
+    pub acks: NonZeroU32,
+    /// Do not run the bare server that shows how low the figures could be
+    #[arg(long)]
+    pub no_floor: bool,
+    /// The load
+    #[command(flatten)]
+    pub shape: Shape,
+    /// What this process is, if it was started as a server to be measured
+    #[arg(long, hide = true)]
+    pub(crate) serve: Option<ServerRole>,
+    /// Lengths of share, acknowledgement and tip that the bare server deals with, in bytes
+    #[arg(long, hide = true, value_delimiter = ',', default_value = "62,58,190")]
+    pub(crate) bare_lens: Vec<usize>,
+}
+
+/// The load that clients put on the server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Shape {
+    /// Connections, open all the time
+    #[arg(long, default_value = "100")]
+    pub connections: NonZeroUsize,
+    /// Channels on each connection
+    #[arg(long, default_value = "1")]
+    pub channels: NonZeroUsize,
+    /// Kind of channel
+    #[arg(long, value_enum, default_value = "standard")]
+    pub channel: ChannelType,
+    /// Shares that a channel sends before it waits for acknowledgements
+    #[arg(long, default_value = "32")]
+    pub window: NonZeroUsize,
+    /// Shares a second on each connection, evenly spread; as many as the server takes if not given
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Seconds of each round
+    #[arg(long, default_value = "5")]
+    pub seconds: f64,
+    /// Rounds; figures are the medians of all
+    #[arg(long, default_value = "3")]
+    pub rounds: NonZeroUsize,
+    /// Measure how a new tip spreads instead of shares; with a URL, a round waits for the chain's next block
+    #[arg(long)]
+    pub new_tip: bool,
+    /// Connections that are opened at the same time
+    #[arg(long, default_value = "32")]
+    pub parallel: NonZeroUsize,
+    /// User identity of all channels; many pools want an address
+    #[arg(long, default_value = "load")]
+    pub user: String,
+    /// Hash rate that each channel claims, in hashes a second; the lower it is, the easier the target
+    #[arg(long, default_value = "1")]
+    pub hashrate: f32,
+}
+
+/// Kind of channel to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelType {
+    /// Jobs carry their merkle root.
+    Standard,
+    /// The client rolls the extranonce.
+    Extended,
+}
+
+/// A server that the tool starts as a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServerRole {
+    /// The pool.
+    Pool,
+    /// The bare server.
+    Floor,
+}
+
+/// Longest round, in seconds: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+
+impl Args {
+    /// What clap cannot check.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let shape = &self.shape;
+        ensure!(
+            shape.seconds > 0.0 && shape.seconds <= MAX_SECONDS,
+            "--seconds must be above 0 and at most {MAX_SECONDS}"
+        );
+        ensure!(
+            shape.rate.is_none_or(|rate| rate.is_finite() && rate > 0.0),
+            "--rate must be above 0; leave it out to send as fast as the server takes shares"
+        );
+        ensure!(
+            !self.own || shape.rate.is_some() || self.acks.get() as usize <= shape.window.get(),
+            "--window must not be below --acks, or every share waits for its acknowledgement's deadline"
+        );
+        ensure!(
+            shape.user.len() <= usize::from(u8::MAX),
+            "--user must have at most 255 bytes"
+        );
+        Ok(())
+    }
+}
+
+impl Shape {
+    /// The length of a round.
+    pub(crate) fn round(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds.clamp(0.0, MAX_SECONDS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("load").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        cli.args.check().map_err(|error| error.to_string())?;
+        Ok(cli.args)
+    }
+
+    #[test]
+    fn a_server_is_named_or_started() {
+        let named = parse("127.0.0.1:3333 --rate 0.5 --server-pid 7").unwrap();
+        assert_eq!((named.url.unwrap().port, named.server_pid), (3333, Some(7)));
+        assert!(parse("--self --channel extended --new-tip").unwrap().own);
+        for wrong in [
+            "",
+            "--self 127.0.0.1:3333",
+            "127.0.0.1",
+            "--self --server-pid 7",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_load_that_measures_nothing_is_refused() {
+        for (wrong, option) in [
+            ("--self --seconds 0", "--seconds"),
+            ("--self --seconds NaN", "--seconds"),
+            ("--self --rate 0", "--rate"),
+            ("--self --rate inf", "--rate"),
+            ("--self --window 1", "--window"),
+            ("--self --connections 0", "--connections"),
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.contains(option), "{wrong}: {error}");
+        }
+        parse("--self --window 1 --acks 1").unwrap();
+        parse("--self --window 1 --rate 2").unwrap();
+    }
+}

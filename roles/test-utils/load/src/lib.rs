@@ -1,0 +1,69 @@
+//! Loads a Stratum V2 server with many connections and measures what each handshake, connection, share and new tip costs.
+//!
+//! Its clients hash nothing: where the server grants the easiest target any nonce is a share, and elsewhere the rejects
+//! are counted. With `--self` the server is a pool in a child process with a fixed template; beside it runs the floor, a
+//! bare server that reads the same bytes and writes the same acknowledgements without decoding anything, so that the
+//! figures of two machines can be compared by their ratio.
+//!
+//! ```
+//! use clap::Parser;
+//!
+//! #[derive(Parser)]
+//! struct Cli {
+//!     #[command(flatten)]
+//!     load: stratum_load::Args,
+//! }
+//!
+//! let cli = Cli::parse_from(["load", "--self", "--connections", "1000", "--rate", "2"]);
+//! assert_eq!(cli.load.shape.connections.get(), 1000);
+//! ```
+
+mod args;
+mod measure;
+mod miner;
+mod process;
+mod report;
+mod serve;
+mod stats;
+
+use std::io::Write;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, LocalOptions};
+
+pub use args::{Args, ChannelType, Shape};
+pub use report::{Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures};
+
+/// Runs the tool: one line of JSON on standard output, a summary for people on standard error.
+///
+/// `words` are the words of this program's command line that come before the tool's own options, such as `load`; the
+/// tool starts its own program again as the server to be measured.
+///
+/// # Errors
+/// Says what could not be reached, started or measured, and what to do about it.
+pub fn main(args: &Args, words: &[&str]) -> anyhow::Result<()> {
+    if let Some(role) = args.serve {
+        return serve::serve(role, args);
+    }
+    let report = run(args, words)?;
+    eprint!("{report}");
+    let mut line = serde_json::to_string(&report).context("write the report")?;
+    line.push('\n');
+    std::io::stdout()
+        .write_all(line.as_bytes())
+        .context("write the report to standard output")
+}
+
+/// Measures, and gives the figures; see [`main`] for `words`.
+///
+/// # Errors
+/// As [`main`].
+pub fn run(args: &Args, words: &[&str]) -> anyhow::Result<Report> {
+    args.check()?;
+    stratum_runtime::raise_open_files();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .context("start the client's runtime")?;
+    runtime.block_on(measure::run(args, words))
+}

@@ -1,0 +1,17 @@
+//! `stratum load` as a program of its own.
+
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "Loads a Stratum V2 server and measures what it costs"
+)]
+struct Cli {
+    #[command(flatten)]
+    args: stratum_load::Args,
+}
+
+fn main() -> anyhow::Result<()> {
+    stratum_load::main(&Cli::parse().args, &[])
+}

@@ -1,0 +1,67 @@
+//! What all connections of the client have seen. They share one thread, so plain cells do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Different error codes that are told apart; further ones are counted as `other`.
+const MAX_CODES: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) accepted: Cell<u64>,
+    pub(crate) rejected: RefCell<BTreeMap<String, u64>>,
+    /// From submitting a share to its answer, in nanoseconds, one entry per answer.
+    pub(crate) latencies: RefCell<Vec<u32>>,
+    /// Set to another number for each tip that is waited for.
+    pub(crate) tip: Cell<u32>,
+    /// When each connection heard of that tip.
+    pub(crate) tip_times: RefCell<Vec<Instant>>,
+    /// Connections that ended, and why.
+    pub(crate) lost: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Stats {
+    pub(crate) fn accept(&self, count: u64) {
+        self.accepted.set(self.accepted.get() + count);
+    }
+
+    pub(crate) fn answered(&self, submitted: Instant, now: Instant) {
+        let nanos = now.saturating_duration_since(submitted).as_nanos();
+        let nanos = u32::try_from(nanos).unwrap_or(u32::MAX);
+        self.latencies.borrow_mut().push(nanos);
+    }
+
+    pub(crate) fn reject(&self, code: &str) {
+        count(&self.rejected, code);
+    }
+
+    pub(crate) fn lose(&self, reason: &str) {
+        count(&self.lost, reason);
+    }
+}
+
+fn count(counts: &RefCell<BTreeMap<String, u64>>, name: &str) {
+    let mut counts = counts.borrow_mut();
+    let name = match counts.len() < MAX_CODES || counts.contains_key(name) {
+        true => name,
+        false => "other",
+    };
+    *counts.entry(name.to_owned()).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_invents_codes_fills_no_memory() {
+        let stats = Stats::default();
+        for code in 0..1000 {
+            stats.reject(&code.to_string());
+        }
+        stats.reject("0");
+        let rejected = stats.rejected.borrow();
+        assert_eq!((rejected["0"], rejected["other"]), (2, 936));
+    }
+}

@@ -1,0 +1,60 @@
+//! The tool from its command line to its JSON, on a pool of its own.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn load(options: &str) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stratum-load"));
+    command.args(options.split_whitespace());
+    let output = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{options}: {said}");
+    let mut lines = output.stdout.split(|byte| *byte == b'\n');
+    let report = lines.next().map(serde_json::from_slice).expect("a line");
+    assert_eq!(lines.next(), Some(&[][..]), "one line and no more");
+    report.expect("the line is JSON")
+}
+
+#[test]
+fn a_pool_of_its_own_takes_every_share() {
+    for channel in ["standard", "extended"] {
+        let report = load(&format!(
+            "--self --connections 5 --channels 2 --seconds 1 --rounds 1 --channel {channel}"
+        ));
+        let shares = &report["shares"];
+        assert!(shares["accepted"].as_u64() > Some(100), "{report}");
+        assert_eq!(shares["rejected"], serde_json::json!({}), "{report}");
+        assert!(shares["latency_us"]["p50"].as_f64() > Some(0.0), "{report}");
+        assert!(
+            report["floor"]["shares"]["accepted"].as_u64() > Some(100),
+            "{report}"
+        );
+        assert!(report["cpu_to_floor"].as_f64() > Some(0.0), "{report}");
+        assert_eq!(report["lost"], serde_json::json!({}), "{report}");
+    }
+}
+
+#[test]
+fn every_connection_hears_of_a_new_tip() {
+    let report = load("--self --connections 5 --new-tip --rounds 2");
+    for tips in [&report["tips"], &report["floor"]["tips"]] {
+        assert_eq!(
+            (&tips["tips"], &tips["missed"]),
+            (&2.into(), &0.into()),
+            "{report}"
+        );
+    }
+    assert!(report["tips"]["first_ms"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn shares_are_sent_at_the_rate_asked_for() {
+    let report =
+        load("--self --connections 5 --rate 20 --acks 1 --seconds 2 --rounds 1 --no-floor");
+    let accepted = report["shares"]["accepted"].as_u64();
+    assert!(
+        (150..=250).contains(&accepted.expect("a number")),
+        "{report}"
+    );
+}
