@@ -1,1 +1,72 @@
 //! Stratum: pool, template provider, miner and demo in one binary.
+//!
+//! Each program lives in a crate of its own; this one names them on a command line, makes keys and configurations,
+//! and runs the demo, which is all of them in one process.
+//!
+//! ```
+//! use clap::Parser;
+//! use stratum_cli::{Cli, Command};
+//!
+//! let cli = Cli::parse_from(["stratum", "demo", "--blocks", "5"]);
+//! assert!(matches!(cli.command, Command::Demo(demo) if demo.blocks == Some(5)));
+//! ```
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stratum_mining_device::MinerArgs;
+use stratum_runtime::config::ConfigArgs;
+
+pub mod demo;
+pub mod init;
+pub mod keys;
+
+/// Stratum V2: pool, template provider, miner, and a demo of all of them
+#[derive(Debug, Parser)]
+#[command(name = "stratum", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See it mine: a node, a template provider, a pool and miners in one process
+    Demo(demo::DemoArgs),
+    /// Give work to miners, take their shares, hand in their blocks
+    Pool(ConfigArgs),
+    /// Give block templates of a Bitcoin node to pools and job declarators
+    TemplateProvider(ConfigArgs),
+    /// Mine on this machine's processor
+    Miner(MinerArgs),
+    /// Make an authority key pair
+    Keys(keys::KeysArgs),
+    /// Write configurations
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What can be done with configurations.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write the configuration of a program, every key explained
+    Init(init::InitArgs),
+}
+
+/// Does what the command line says; the exit code is that of the process.
+///
+/// # Errors
+/// Says what is wrong and what to do about it.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Demo(args) => return demo::run(&args),
+        Command::Pool(args) => stratum_pool::main(&args)?,
+        Command::TemplateProvider(args) => stratum_template_provider::main(&args)?,
+        Command::Miner(args) => stratum_mining_device::main(&args)?,
+        Command::Keys(args) => keys::run(&args)?,
+        Command::Config(ConfigCommand::Init(args)) => init::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
