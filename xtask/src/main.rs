@@ -12,6 +12,7 @@ usage: cargo xtask <command>
   tidy                    the rules of the house that no compiler checks
   node                    a real bitcoind: BITCOIND, the one on PATH, or Debian's unpacked into target/
   bench [ARGUMENTS]       the benchmarks
+  interop [ARGUMENTS]     our programs with the reference implementation's crates as peers; ARGUMENTS as for `cargo test`
 ";
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn run() -> anyhow::Result<()> {
         "tidy" => print_tidy(),
         "node" => print_node(),
         "bench" => steps::bench(rest),
+        "interop" => steps::interop(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -58,7 +58,11 @@ const HAS_DEMO: bool = false;
 const DEMO_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Workspaces of their own that compile on stable: formatted like the main one.
-const OUTSIDE: &[&str] = &["benches/Cargo.toml", "test/no-std/Cargo.toml"];
+const OUTSIDE: &[&str] = &[
+    "benches/Cargo.toml",
+    "test/interop/Cargo.toml",
+    "test/no-std/Cargo.toml",
+];
 
 /// Runs all steps, or those named in `only`, and stops at the first that fails.
 ///
@@ -201,6 +205,18 @@ fn demo() -> anyhow::Result<()> {
 pub fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let mut command = cargo_command(&["bench", "--manifest-path", "benches/Cargo.toml"]);
     command.arg("--").args(arguments);
+    finish(command)
+}
+
+/// Runs the tests with another implementation as peer, which are a workspace of their own; `arguments` go to `cargo test`.
+///
+/// # Errors
+/// When cargo cannot be started or a test fails.
+pub fn interop(arguments: &[String]) -> anyhow::Result<()> {
+    let mut command = cargo_command(&["test", "--manifest-path", "test/interop/Cargo.toml"]);
+    // Its lockfile differs from ours, so in our target directory each would undo the other's builds.
+    let target = root().join("target/interop");
+    command.arg("--target-dir").arg(target).args(arguments);
     finish(command)
 }
 

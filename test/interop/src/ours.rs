@@ -1,0 +1,131 @@
+//! Our programs in this process, with a node of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bitcoin::hashes::Hash as _;
+use bitcoin_node::Node;
+use bitcoin_node::embedded::EmbeddedNode;
+use bitcoin_node::generate;
+use bitcoin_node::hub::TemplateHub;
+use network_helpers_sv2::{ServerIdentity, ServerSecurity};
+use noise_sv2::AuthoritySecretKey;
+use pool_core::payout::PoolPayouts;
+use pool_core::shard::PoolConfig;
+use stratum_pool::{Pool, TemplateSource};
+use stratum_runtime::Shutdown;
+use stratum_template_provider::TemplateProvider;
+use tokio::runtime::Runtime;
+
+/// Secret key of the authority of all servers here.
+pub const AUTHORITY_SECRET: [u8; 32] = [3; 32];
+
+/// Its public key, as clients pin it.
+pub fn authority() -> [u8; 32] {
+    secret_key().public_key().to_bytes()
+}
+
+fn secret_key() -> AuthoritySecretKey {
+    AuthoritySecretKey::from_bytes(&AUTHORITY_SECRET).expect("it is in range")
+}
+
+fn security() -> ServerSecurity {
+    let identity = ServerIdentity::new(secret_key(), ServerIdentity::DEFAULT_VALIDITY);
+    ServerSecurity::Noise(identity.into())
+}
+
+/// A runtime, a node, and what ends them.
+pub struct Home {
+    /// Where our programs run.
+    pub runtime: Runtime,
+    /// A regtest chain.
+    pub node: Arc<EmbeddedNode>,
+    shutdown: Shutdown,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self {
+            runtime: Runtime::new().expect("threads"),
+            node: Arc::default(),
+            shutdown: Shutdown::new(),
+        }
+    }
+}
+
+impl Home {
+    /// Starts our pool, its templates coming from the node in this process.
+    pub fn start_pool(&self) -> Pool {
+        let payouts = PoolPayouts::new(bitcoin::Network::Regtest, [("raw(51)", 1)]).unwrap();
+        self.start_pool_with(PoolConfig::new(payouts))
+    }
+
+    /// As [`Self::start_pool`], with other rules.
+    pub fn start_pool_with(&self, rules: PoolConfig) -> Pool {
+        let _inside = self.runtime.enter();
+        let hub = TemplateHub::spawn(self.node.clone());
+        let config = stratum_pool::Config::new(any_port(), security(), rules);
+        let source = TemplateSource::InProcess(hub);
+        Pool::start(config, source, self.shutdown.clone()).expect("the pool starts")
+    }
+
+    /// Starts our template provider.
+    pub fn start_template_provider(&self) -> TemplateProvider {
+        let _inside = self.runtime.enter();
+        let config = stratum_template_provider::Config::new(any_port(), security());
+        TemplateProvider::start(config, self.node.clone(), self.shutdown.clone())
+            .expect("the template provider starts")
+    }
+
+    /// Tells all programs to drain.
+    pub fn drain(&self) {
+        self.shutdown.drain();
+    }
+
+    /// Height of the node's tip.
+    pub fn height(&self) -> u32 {
+        self.node.with_chain(|chain| chain.height())
+    }
+
+    /// A transaction with a good fee comes into the node's mempool; the chain does not look at what it spends.
+    pub fn add_transaction(&self) -> [u8; 32] {
+        let spent = bitcoin::OutPoint::new(bitcoin::Txid::from_byte_array([9; 32]), 0);
+        let transaction = bitcoin::Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![bitcoin::TxIn {
+                previous_output: spent,
+                witness: bitcoin::Witness::from_slice(&[[1; 64]]),
+                ..bitcoin::TxIn::default()
+            }],
+            output: vec![bitcoin::TxOut {
+                value: bitcoin::Amount::from_sat(1_000),
+                script_pubkey: bitcoin::ScriptBuf::new(),
+            }],
+        };
+        let raw = bitcoin::consensus::serialize(&transaction);
+        self.node
+            .add_transaction(&raw, 100_000)
+            .expect("it is sound")
+    }
+
+    /// Another miner finds a block.
+    pub fn find_block(&self) {
+        let template = self.node.state().borrow().template.clone();
+        let template = template.expect("the embedded node always has one");
+        let mut block = generate::unsolved_block(&template, bitcoin::ScriptBuf::new()).unwrap();
+        assert!(generate::solve(&mut block));
+        let raw = bitcoin::consensus::serialize(&block);
+        self.runtime.block_on(self.node.submit_block(raw.into()));
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.shutdown.end();
+    }
+}
+
+fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
