@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -142,6 +142,31 @@ impl RegtestNode {
         self.wait_until_it_answers().await
     }
 
+    /// Starts a node of another chain, signet, in its place after [`stop`](Self::stop) or [`kill`](Self::kill): same port,
+    /// same credentials.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn replace_by_signet(&mut self) -> anyhow::Result<()> {
+        let folder = self.folder.path();
+        let mut command = self.binaries.bitcoind();
+        command
+            .args(["-signet", "-listen=0", "-dnsseed=0", "-connect=0"])
+            .arg(format!("-datadir={}", folder.display()))
+            .arg(format!("-rpcport={}", self.rpc_port))
+            .arg(format!("-rpccookiefile={}", cookie(&self.folder).display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("stderr.log"))?);
+        self.child = command.spawn().context("cannot start bitcoind -signet")?;
+        self.wait_until_it_answers().await
+    }
+
+    /// The file with its credentials, written anew at each start.
+    pub fn cookie(&self) -> PathBuf {
+        cookie(&self.folder)
+    }
+
     /// Freezes it: connections stay open and nothing is answered.
     ///
     /// # Errors
@@ -163,7 +188,8 @@ impl RegtestNode {
     /// # Errors
     /// When the node refuses.
     pub async fn fund_wallet(&self) -> anyhow::Result<String> {
-        self.rpc("createwallet", json!(["test"])).await?;
+        let wallet = json!({"wallet_name": "test", "load_on_startup": true});
+        self.rpc("createwallet", wallet).await?;
         let address = self.address("bech32").await?;
         self.mine(101, &address).await?;
         Ok(address)
@@ -195,6 +221,40 @@ impl RegtestNode {
     pub async fn pay(&self, address: &str) -> anyhow::Result<String> {
         let txid = self.rpc("sendtoaddress", json!([address, 1])).await?;
         Ok(txid.as_str().context("no txid")?.to_owned())
+    }
+
+    /// Pays one coin to a legacy address of the wallet, and half of it from there to `address`: the second transaction
+    /// has no witness. Answers with the ids of both.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn pay_by_legacy(&self, address: &str) -> anyhow::Result<[String; 2]> {
+        let legacy = self.address("legacy").await?;
+        let first = self.pay(&legacy).await?;
+        let seen = self.rpc("gettransaction", json!([first])).await?;
+        let mut details = seen["details"].as_array().into_iter().flatten();
+        let output = details
+            .find(|output| output["address"] == legacy.as_str() && output["category"] == "receive");
+        let output = &output.context("the wallet does not see its own coin")?["vout"];
+        let options = json!({
+            "inputs": [{"txid": first, "vout": output}],
+            "add_inputs": false,
+            "change_type": "legacy",
+            "fee_rate": 20,
+        });
+        let params = json!({"outputs": {address: 0.5}, "options": options});
+        let sent = self.rpc("send", params).await?;
+        let second = sent["txid"].as_str().context("no txid")?.to_owned();
+        Ok([first, second])
+    }
+
+    /// Makes it write its chain to disk, which it does once an hour otherwise. A node that is killed forgets what came
+    /// after.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn flush(&self) -> anyhow::Result<()> {
+        self.rpc("gettxoutsetinfo", json!([])).await.map(drop)
     }
 
     /// Height of its best chain.
