@@ -58,7 +58,6 @@ impl MiningDevice {
         let world = Machine {
             config: config.clone(),
             hasher,
-            clock: SystemClock::new(),
         };
         Self::spawn(config, shutdown, world)
     }
@@ -111,15 +110,14 @@ trait World {
         endpoint: &Endpoint,
     ) -> impl Future<Output = Result<Connection<Self::Stream>, String>> + Send;
 
-    /// Something that hashes, for one connection.
-    fn rig(&mut self) -> Result<Self::Rig, String>;
+    /// Something that hashes, for one connection whose core has its time from `clock`.
+    fn rig(&mut self, clock: SystemClock) -> Result<Self::Rig, String>;
 }
 
 /// The real one.
 struct Machine {
     config: Config,
     hasher: Hasher,
-    clock: SystemClock,
 }
 
 impl World for Machine {
@@ -136,8 +134,7 @@ impl World for Machine {
         connected.map_err(|error| error.to_string())
     }
 
-    fn rig(&mut self) -> Result<ThreadRig, String> {
-        let clock = self.clock;
+    fn rig(&mut self, clock: SystemClock) -> Result<ThreadRig, String> {
         let started = ThreadRig::start(self.config.effort, self.hasher, move || clock.now());
         started.map_err(|error| {
             format!("cannot start threads: {error}; check the limits of this user (ulimit -u)")
@@ -192,7 +189,8 @@ impl<W: World> Device<W> {
             connected = self.world.connect(endpoint) => connected,
             () = shutdown.draining() => return (End::Stopped.into(), None),
         };
-        let started = connected.and_then(|connection| Ok((connection, self.world.rig()?)));
+        let started =
+            connected.and_then(|connection| Ok((connection, self.world.rig(self.clock)?)));
         let (connection, rig) = match started {
             Ok(started) => started,
             Err(error) => return (Ended::Lost(error), None),

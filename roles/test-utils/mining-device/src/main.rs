@@ -1,5 +1,7 @@
 //! The CPU miner as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use stratum_mining_device::MinerArgs;
 
@@ -11,6 +13,12 @@ struct Args {
     miner: MinerArgs,
 }
 
-fn main() -> anyhow::Result<()> {
-    Ok(stratum_mining_device::main(&Args::parse().miner)?)
+fn main() -> ExitCode {
+    match stratum_mining_device::main(&Args::parse().miner) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

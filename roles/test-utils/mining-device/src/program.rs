@@ -77,10 +77,11 @@ pub async fn run(config: ProgramConfig) -> io::Result<()> {
     let device = MiningDevice::start(config.device, shutdown.clone());
     let watcher = device.watcher();
     tokio::select! {
-        () = report(device.watcher(), config.report_interval) => {}
+        // The end comes first, as the last line is said below.
+        biased;
         () = shutdown.draining() => {}
+        () = report(device.watcher(), config.report_interval) => {}
     }
-    shutdown.draining().await;
     device.join().await;
     say(&watcher.snapshot());
     shutdown.end();

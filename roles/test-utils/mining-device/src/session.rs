@@ -12,7 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::core::{End, Miner, Output, text};
 use crate::hasher::Hasher;
-use crate::snapshot::{Meter, Rate, SAMPLE_INTERVAL, Snapshot};
+use crate::snapshot::{Meter, SAMPLE_INTERVAL, Snapshot};
 use crate::work::{FoundShare, WorkSource};
 use crate::workers::{Effort, Workers};
 
@@ -212,10 +212,6 @@ impl<'a, R: Rig> Wiring<'a, R> {
     pub(crate) fn finish(&mut self, miner: &Miner, now: Now) {
         self.rig.assign(None);
         self.sample(now);
-        let hashrate = self.snapshot.borrow().hashrate;
-        if hashrate > 0.0 {
-            tracing::debug!(hashrate = %Rate(hashrate), "hashing stops");
-        }
         let rejects = ClientReject::ALL.map(|reason| (reason.to_string(), miner.rejected(reason)));
         let ignored = ("unknown frame".to_owned(), miner.ignored_frames());
         self.snapshot.send_modify(|snapshot| {

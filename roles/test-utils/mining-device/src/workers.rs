@@ -14,6 +14,9 @@ use crate::work::{FoundShare, WorkSource, WorkUnit};
 /// How long a thread waits before it asks a source again that has nothing left in this second.
 const USED_UP_WAIT: Duration = Duration::from_millis(50);
 
+/// Nonces tried between two updates of the hash counter: some 50 milliseconds with SHA-NI.
+const SCAN_NONCES: u32 = 1 << 18;
+
 /// How often a thread that is held back may hash, at most: it tries the nonces of one such pause at once.
 const HELD_BACK_STEP: Duration = Duration::from_millis(100);
 
@@ -102,7 +105,7 @@ impl Pace {
 
     /// Nonces to try at once.
     fn step(&self) -> u32 {
-        ((self.limit * HELD_BACK_STEP.as_secs_f64()) as u32).max(1)
+        ((self.limit * HELD_BACK_STEP.as_secs_f64()) as u32).clamp(1, SCAN_NONCES)
     }
 
     /// Books hashes and gives the moment from which on the next ones may be made.
@@ -247,11 +250,8 @@ impl Shared {
     ) {
         let mut nonces = unit.nonces.clone();
         while !nonces.is_empty() {
-            let last = match &pace {
-                Some(pace) => nonces.start().saturating_add(pace.step() - 1),
-                None => *nonces.end(),
-            };
-            let last = last.min(*nonces.end());
+            let step = pace.as_ref().map_or(SCAN_NONCES, |pace| pace.step());
+            let last = nonces.start().saturating_add(step - 1).min(*nonces.end());
             let scan = hasher.scan(&unit.work, *nonces.start()..=last, stop);
             self.hashes.fetch_add(scan.hashes, Ordering::Relaxed);
             let last = match scan.end {
@@ -356,7 +356,7 @@ mod tests {
             assert!(started.elapsed() < DEADLINE);
             std::thread::yield_now();
         }
-        // 200 hashes are made at once, the next ones only when these have taken their time.
+        // 100 hashes are made at once, the next ones only when these have taken their time.
         assert!(started.elapsed() >= HELD_BACK_STEP);
     }
 

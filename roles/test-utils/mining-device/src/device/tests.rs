@@ -57,9 +57,10 @@ impl World for Stage {
         Ok(connected.unwrap())
     }
 
-    fn rig(&mut self) -> Result<Script, String> {
+    fn rig(&mut self, clock: SystemClock) -> Result<Script, String> {
         Ok(Script {
             work: None,
+            clock,
             next_at: Instant::now(),
             every: self.find_every,
             nonce: 0,
@@ -70,6 +71,7 @@ impl World for Stage {
 /// Finds a share at every interval, with a thousand hashes.
 struct Script {
     work: Option<WorkSource>,
+    clock: SystemClock,
     next_at: Instant,
     every: Duration,
     nonce: u32,
@@ -87,7 +89,7 @@ impl Rig for Script {
         };
         tokio::time::sleep_until(self.next_at).await;
         self.next_at += self.every;
-        let unit = work.clone().next_unit(SystemClock::new().now()).unwrap();
+        let unit = work.clone().next_unit(self.clock.now()).unwrap();
         let count = if self.every.is_zero() {
             FINDS_PER_INTERVAL
         } else {
