@@ -14,7 +14,8 @@ use sri::channels_sv2::server::standard::StandardChannel;
 use sri::common_messages_sv2::{Protocol, SetupConnectionSuccess};
 use sri::mining_sv2::{
     OpenExtendedMiningChannelSuccessOwned, OpenStandardMiningChannelSuccessOwned,
-    SetNewPrevHashOwned, SubmitSharesErrorOwned, SubmitSharesSuccess,
+    SetExtranoncePrefixOwned, SetNewPrevHashOwned, SetTargetOwned, SubmitSharesErrorOwned,
+    SubmitSharesSuccess,
 };
 use sri::parsers_sv2::{
     AnyMessageOwned, CommonMessagesOwned, MiningOwned, TemplateDistributionOwned,
@@ -131,7 +132,11 @@ pub fn serve(listener: &TcpListener, provider: SocketAddr, blocks: u32) -> Outco
     let mut channel = session.open(&mut extranonces);
     session.give(&mut channel, work);
     while session.outcome.blocks < blocks {
-        session.take_share(&mut channel);
+        if session.take_share(&mut channel) {
+            session.change(&mut channel, &mut extranonces);
+            let work = session.templates.future();
+            session.give(&mut channel, work);
+        }
     }
     session.outcome
 }
@@ -276,7 +281,39 @@ impl Session {
             }));
     }
 
-    fn take_share(&mut self, channel: &mut Channel) {
+    /// Gives the channel another extranonce prefix and a target twice as hard, from the next job on.
+    fn change(&mut self, channel: &mut Channel, extranonces: &mut ExtranonceAllocator) {
+        let (prefix, target) = match channel {
+            Channel::Standard(channel) => {
+                let prefix = extranonces.allocate_standard().unwrap();
+                let bytes = prefix.as_bytes().to_vec();
+                channel.set_extranonce_prefix(prefix).unwrap();
+                let target = halved(channel.get_target());
+                channel.set_target(target).unwrap();
+                (bytes, target)
+            }
+            Channel::Extended(channel, _) => {
+                let prefix = extranonces.allocate_extended(ROLLABLE_SIZE.into()).unwrap();
+                let bytes = prefix.as_bytes().to_vec();
+                channel.set_extranonce_prefix(prefix).unwrap();
+                let target = halved(channel.get_target());
+                channel.set_target(target).unwrap();
+                (bytes, target)
+            }
+        };
+        self.miner
+            .send(MiningOwned::SetExtranoncePrefix(SetExtranoncePrefixOwned {
+                channel_id: CHANNEL_ID,
+                extranonce_prefix: prefix.try_into().unwrap(),
+            }));
+        self.miner.send(MiningOwned::SetTarget(SetTargetOwned {
+            channel_id: CHANNEL_ID,
+            maximum_target: target.to_le_bytes().into(),
+        }));
+    }
+
+    /// Takes the miner's next share; says whether it is a block, which then is with our template provider.
+    fn take_share(&mut self, channel: &mut Channel) -> bool {
         let (validated, sequence_number, solution) = match (self.receive(), &mut *channel) {
             (MiningOwned::SubmitSharesStandard(share), Channel::Standard(channel)) => (
                 channel.validate_share(share.clone()),
@@ -307,11 +344,11 @@ impl Session {
                             coinbase_tx: coinbase.try_into().unwrap(),
                         },
                     ));
-                let work = self.templates.future();
-                self.give(channel, work);
+                return true;
             }
             Err(error) => self.reject(sequence_number, &error),
         }
+        false
     }
 
     fn accept(&mut self, last_sequence_number: u32) {
@@ -344,6 +381,15 @@ impl Session {
                 error_code: code.try_into().unwrap(),
             }));
     }
+}
+
+fn halved(target: &Target) -> Target {
+    let mut bytes = target.to_be_bytes();
+    let mut carry = 0;
+    for byte in &mut bytes {
+        (*byte, carry) = ((*byte >> 1) | carry, *byte << 7);
+    }
+    Target::from_be_bytes(bytes)
 }
 
 fn target(bytes: &[u8]) -> Target {

@@ -1,5 +1,6 @@
 //! The peer as a miner of our pool.
 
+use sri::bitcoin::Target;
 use sri::channels_sv2::VERSION_ROLLING_MASK;
 use sri::channels_sv2::client::share_accounting::ShareValidationError;
 use sri::common_messages_sv2::{self as common, Protocol};
@@ -9,7 +10,7 @@ use sri::parsers_sv2::{
     AnyMessageOwned, CommonMessagesOwned, ExtensionsNegotiationOwned, ExtensionsOwned, MiningOwned,
     TlvField as _, TlvList,
 };
-use stratum_interop::client::{Client, REQUIRES_STANDARD_JOBS, Share, Wanted};
+use stratum_interop::client::{Channel, Client, REQUIRES_STANDARD_JOBS, Share, Wanted};
 use stratum_interop::ours::{Home, authority};
 use stratum_interop::peer::{Peer, setup_connection};
 use stratum_interop::work::Candidate;
@@ -295,6 +296,49 @@ fn code_of(error: &ShareValidationError) -> &'static str {
     }
 }
 
+/// The peer announces another hashrate, gets a harder target with a job to use it on, and closes its channel in the end.
+#[test]
+fn a_channel_is_updated_and_closed() {
+    let home = Home::default();
+    let pool = home.start_pool();
+    let mut client = client(&pool, 0);
+    let channel_id = client.open_extended("alice");
+    client.drained();
+    let (job, target) = active(&client, channel_id);
+    client
+        .peer
+        .send(MiningOwned::UpdateChannel(UpdateChannelOwned {
+            channel_id,
+            nominal_hash_rate: 100_000.0,
+            maximum_target: [0xff; 32].into(),
+        }));
+    while active(&client, channel_id).0 == job {
+        client.receive();
+    }
+    assert!(active(&client, channel_id).1 < target);
+    mine_block(&mut client, channel_id);
+
+    let late = client.find(channel_id, Wanted::NoShare);
+    client
+        .peer
+        .send(MiningOwned::CloseChannel(mining::CloseChannelOwned {
+            channel_id,
+            reason_code: "done".try_into().unwrap(),
+        }));
+    client.peer.send(late);
+    let (_, code) = client.verdict().unwrap_err();
+    assert_eq!(code, mining::ERROR_CODE_SUBMIT_SHARES_INVALID_CHANNEL_ID);
+}
+
+/// Id and target of the job that an extended channel is at.
+fn active(client: &Client, channel_id: u32) -> (u32, Target) {
+    let Channel::Extended(channel) = &client.channels[&channel_id] else {
+        panic!("channel {channel_id} is not extended")
+    };
+    let job = channel.get_active_job().expect("it has work");
+    (job.job_message.job_id, job.target)
+}
+
 #[test]
 fn requests_are_refused_in_the_peers_words() {
     let home = Home::default();
@@ -344,7 +388,7 @@ fn a_client_that_selects_work_gets_no_jobs() {
         mining::ERROR_CODE_OPEN_MINING_CHANNEL_STANDARD_CHANNELS_NOT_SUPPORTED_FOR_CUSTOM_WORK
     );
     client.request_extended("jdc", 8);
-    client.until(|message| match message {
+    let channel_id = client.until(|message| match message {
         MiningOwned::OpenExtendedMiningChannelSuccess(success) => Some(success.channel_id),
         _ => None,
     });
@@ -355,6 +399,35 @@ fn a_client_that_selects_work_gets_no_jobs() {
     home.find_block();
     other.until_all_left(&tips);
     assert_eq!(kinds(client.drained()), Kinds::default());
+
+    client.peer.send(custom_job(channel_id));
+    let code = client.until(|message| match message {
+        MiningOwned::SetCustomMiningJobError(error) => Some(error.error_code.as_utf8_or_hex()),
+        _ => None,
+    });
+    assert_eq!(
+        code,
+        mining::ERROR_CODE_SET_CUSTOM_MINING_JOB_JD_NOT_SUPPORTED
+    );
+}
+
+fn custom_job(channel_id: u32) -> MiningOwned {
+    let bytes: Vec<u8> = vec![1, 2, 3];
+    MiningOwned::SetCustomMiningJob(mining::SetCustomMiningJobOwned {
+        channel_id,
+        request_id: 1,
+        token: bytes.clone().try_into().unwrap(),
+        version: 0x2000_0000,
+        prev_hash: [1; 32].into(),
+        min_ntime: 0,
+        nbits: 0x207f_ffff,
+        coinbase_tx_version: 2,
+        coinbase_prefix: bytes.clone().try_into().unwrap(),
+        coinbase_tx_input_n_sequence: u32::MAX,
+        coinbase_tx_outputs: bytes.try_into().unwrap(),
+        coinbase_tx_locktime: 0,
+        merkle_path: Vec::new().try_into().unwrap(),
+    })
 }
 
 #[test]
