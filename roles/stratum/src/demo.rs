@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bitcoin_node::{Network, NodeStatus, SubmitOutcome};
+use bitcoin_node::{Network, NodeStatus};
 use clap::{Args, ValueEnum};
 use network_helpers_sv2::{ClientSecurity, Endpoint, ServerIdentity, ServerSecurity};
 use pool_core::payout::PoolPayouts;
@@ -40,6 +40,10 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a line sums up when the output is no terminal.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is logged beside plain lines; in a terminal a log would tear the drawing apart. On regtest two miners often find
+/// a block of the same height, which is news of its own here.
+const LOG_OF_LINES: &str = "warn,bitcoin_node::hub=error";
 
 /// How long all parts together may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -102,8 +106,7 @@ impl From<Channel> for ChannelKind {
 /// Says what does not start and what to do about it.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(args.plain);
-    // Lines of a log would tear the drawing apart; what they say of the node is in it.
-    logging::init(if screen.is_live() { "off" } else { "warn" })?;
+    logging::init(if screen.is_live() { "off" } else { LOG_OF_LINES })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -331,10 +334,7 @@ fn block_line(news: &BlockNews) -> String {
         reward_sats,
         outcome,
     } = news;
-    let outcome = match outcome {
-        SubmitOutcome::Accepted => "accepted".to_owned(),
-        other => other.to_string(),
-    };
+    let transactions = status::counted(*transactions, "transaction");
     let reward = status::coins(*reward_sats);
-    format!("block   {height} {outcome}: {hash}, {transactions} transactions, {reward} BTC")
+    format!("block   {height} {outcome}: {hash}, {transactions}, {reward} BTC")
 }

@@ -41,6 +41,8 @@ pub enum Command {
     TemplateProvider(ConfigArgs),
     /// Mine on this machine's processor
     Miner(MinerArgs),
+    /// Load a server with many connections and measure what it costs
+    Load(stratum_load::Args),
     /// Make an authority key pair
     Keys(keys::KeysArgs),
     /// Write configurations
@@ -65,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pool(args) => stratum_pool::main(&args)?,
         Command::TemplateProvider(args) => stratum_template_provider::main(&args)?,
         Command::Miner(args) => stratum_mining_device::main(&args)?,
+        Command::Load(args) => stratum_load::main(&args, &["load"])?,
         Command::Keys(args) => keys::run(&args)?,
         Command::Config(ConfigCommand::Init(args)) => init::run(&args)?,
     }

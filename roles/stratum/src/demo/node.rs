@@ -238,7 +238,7 @@ impl Node for Watched {
             let outcome = self.node.submit_block(block.clone()).await;
             if let Ok(block) = deserialize::<Block>(&block) {
                 let news = BlockNews {
-                    height: block.bip34_block_height().unwrap_or_default(),
+                    height: height(&block),
                     hash: block.block_hash().to_string(),
                     transactions: block.txdata.len(),
                     reward_sats: block.coinbase().map_or(0, |coinbase| {
@@ -259,5 +259,50 @@ impl Node for Watched {
 
     fn block_standing(&self, hash: [u8; 32]) -> NodeFuture<'_, Result<BlockStanding, RpcError>> {
         self.node.block_standing(hash)
+    }
+}
+
+/// The height in the coinbase (BIP34); the first sixteen are opcodes.
+fn height(block: &Block) -> u64 {
+    const OP_1: u8 = 0x51;
+    const OP_16: u8 = 0x60;
+    let coinbase = block.coinbase().and_then(|coinbase| coinbase.input.first());
+    match coinbase.and_then(|input| input.script_sig.as_bytes().first()) {
+        Some(opcode @ OP_1..=OP_16) => u64::from(opcode - OP_1) + 1,
+        _ => block.bip34_block_height().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin_node::embedded::EmbeddedChain;
+    use bitcoin_node::generate::unsolved_block;
+
+    use super::*;
+
+    #[test]
+    fn every_height_is_read() {
+        let mut template = EmbeddedChain::new().template(1_700_000_000);
+        for expected in [1, 16, 17, 128, 900_000] {
+            template.height = expected;
+            let block = unsolved_block(&template, bitcoin::ScriptBuf::new()).unwrap();
+            assert_eq!(height(&block), u64::from(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_there_is_named_with_what_to_do() {
+        let at = |url: &'static str| async move {
+            let error = DemoNode::at(url, "raw(51)").await.err().unwrap();
+            format!("{error:#}")
+        };
+        let error = at("rpc://alice:hunter2@127.0.0.1:1").await;
+        assert!(
+            error.contains("rpc://127.0.0.1:1 cannot be used; check that bitcoind runs"),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = at("127.0.0.1:8332").await;
+        assert!(error.contains("must start with rpc://"), "{error}");
     }
 }

@@ -157,7 +157,7 @@ fn reasons(counts: &BTreeMap<&'static str, u64>) -> String {
     format!(" ({})", all.join(", "))
 }
 
-fn counted<N: PartialEq + From<u8> + std::fmt::Display>(count: N, noun: &str) -> String {
+pub(super) fn counted<N: PartialEq + From<u8> + std::fmt::Display>(count: N, noun: &str) -> String {
     let plural = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
