@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use binary_sv2::Str0255;
 use pool_core::downstream::{Discarded, Downstream};
 use roles_logic_sv2::accounting::Slice;
+use roles_logic_sv2::share::RejectReason;
 
 /// Hashes that stand behind a share of difficulty 1.
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
@@ -36,8 +38,8 @@ pub(crate) struct Shares {
     accepted: AtomicU64,
     /// Hashes that the accepted shares stand for, an f64 by its bits.
     hashes: AtomicU64,
-    /// Error codes that were sent for shares.
-    pub(crate) rejected: Named,
+    /// Rejected shares, at the place of the first reason in [`RejectReason::ALL`] with the error code that was sent.
+    rejected: [AtomicU64; RejectReason::ALL.len()],
 }
 
 impl Shares {
@@ -51,6 +53,27 @@ impl Shares {
         let _ = self
             .hashes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// A rejection under this error code, one of those of [`RejectReason`].
+    pub(crate) fn count_rejected(&self, error_code: &Str0255<'_>) {
+        let sent = |reason: &RejectReason| error_code.as_str() == Some(reason.error_code());
+        let place = RejectReason::ALL.iter().position(sent);
+        if let Some(count) = place.and_then(|place| self.rejected.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Rejected shares by error code; codes never sent are left out.
+    pub(crate) fn rejected(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self
+            .rejected
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        let named = RejectReason::ALL.iter().zip(counts);
+        let sent = named.filter(|(_, count)| *count > 0);
+        sent.map(|(reason, count)| (reason.error_code(), count))
+            .collect()
     }
 
     pub(crate) fn accepted(&self) -> u64 {
@@ -69,11 +92,13 @@ pub(crate) fn book_discarded(rejects: &Named, downstream: &Downstream) {
         unknown_message,
         oversized_worker_identity,
         wrong_channel_bit,
+        after_drain,
     } = *downstream.discarded();
     rejects.add("unknown-extension", unknown_extension);
     rejects.add("unknown-message", unknown_message);
     rejects.add("oversized-worker-identity", oversized_worker_identity);
     rejects.add("wrong-channel-bit", wrong_channel_bit);
+    rejects.add("message-after-drain", after_drain);
     let ignored = downstream.ignored();
     rejects.add(
         "close-of-unknown-channel",

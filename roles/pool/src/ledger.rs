@@ -1,6 +1,5 @@
 //! Where accepted shares are stored before they are acknowledged.
 
-use pool_core::downstream::Downstream;
 use roles_logic_sv2::channels::server::PendingAck;
 
 /// Shares to be stored, with whom they belong to.
@@ -27,13 +26,4 @@ impl NullLedger {
         );
         true
     }
-}
-
-/// Stores shares of a connection and says whether they may be acknowledged at once.
-pub(crate) fn store(ledger: NullLedger, downstream: &Downstream, shares: &PendingAck) -> bool {
-    let user_identity = downstream.user_identity(shares.channel_id());
-    ledger.store(&ShareRecord {
-        user_identity,
-        shares,
-    })
 }

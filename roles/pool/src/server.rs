@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::counters::{Named, Shares, book_discarded};
 use crate::ledger::NullLedger;
 use crate::session::{LocalShard, Session, Sinks, Templates, Wiring, refresh};
-use crate::source::{Feed, SourceSnapshot, TemplateSource};
+use crate::source::{Blocks, Feed, SourceSnapshot, TemplateSource};
 
 /// Blocks on their way from the connections to the template source. One more is dropped and counted: so many cannot all
 /// be on different tips.
@@ -162,11 +162,9 @@ impl Pool {
         let feed = Feed {
             client: TemplateClient::new(constraints(&rules)),
             templates: template_sender,
-            blocks,
+            blocks: Blocks::new(blocks),
             snapshot: source_sender,
             clock,
-            shutdown: shutdown.clone(),
-            waiting: Vec::new(),
         };
         let counters = Arc::new(Counters {
             gate: Gate::new(config.accept),
@@ -255,7 +253,7 @@ impl Watcher {
             rejects: counters.rejects.all(),
             shares_accepted: counters.shares.accepted(),
             hashes: counters.shares.hashes(),
-            shares_rejected: counters.shares.rejected.all(),
+            shares_rejected: counters.shares.rejected(),
             source: counters.source.borrow().clone(),
         }
     }
@@ -325,7 +323,7 @@ async fn run(context: &Context, connection: network_helpers_sv2::Connection) -> 
         return CloseReason::Overloaded;
     };
     let mut templates = context.templates.clone();
-    refresh(&shard, &mut templates);
+    refresh(&shard, &mut templates, &context.counters.rejects);
     let clock = context.clock;
     let mut session = Session::new(shard, clock.now());
     let mut wiring = Wiring::new(

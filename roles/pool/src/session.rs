@@ -15,7 +15,7 @@ use stratum_runtime::{Core, Phase, Shell, SystemClock};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::{Named, Shares};
-use crate::ledger::{self, NullLedger};
+use crate::ledger::{NullLedger, ShareRecord};
 
 /// What the connections of one core share; it never leaves its core.
 pub(crate) type LocalShard = Rc<RefCell<Shard>>;
@@ -72,16 +72,26 @@ impl Core for Session {
 pub(crate) type Templates = watch::Receiver<Option<Arc<ActiveTemplate>>>;
 
 /// Brings a core's shard up to date: the first connection that hears of a template does it for all.
-pub(crate) fn refresh(shard: &LocalShard, templates: &mut Templates) {
-    let newest = templates.borrow_and_update();
-    if let Some(active) = &*newest {
-        let mut shard = shard.borrow_mut();
-        if shard
-            .active()
-            .is_none_or(|known| !Arc::ptr_eq(known, active))
-        {
-            shard.handle_template(active);
-        }
+pub(crate) fn refresh(shard: &LocalShard, templates: &mut Templates, rejects: &Named) {
+    // Taken out, as the source cannot hand over the next template while one is borrowed.
+    let newest = templates.borrow_and_update().clone();
+    let Some(active) = newest else { return };
+    let mut shard = shard.borrow_mut();
+    let known = shard.active();
+    if known.is_some_and(|known| Arc::ptr_eq(known, &active)) {
+        return;
+    }
+    let failed_before = shard.jobs_failed();
+    shard.handle_template(&active);
+    let failed = shard.jobs_failed() - failed_before;
+    if failed > 0 {
+        rejects.add("job-not-made", failed);
+        let template_id = active.template().template_id;
+        tracing::error!(
+            template_id,
+            failed,
+            "no coinbase can be made of this template: its miners go on with the last one; check the template provider"
+        );
     }
 }
 
@@ -133,9 +143,16 @@ impl Wiring {
     pub(crate) fn settle(&self, output: Output, session: &mut Session) -> Option<Output> {
         match output {
             Output::SubmitBlock(block) => self.submit(block),
-            Output::Persist(shares) => {
+            Output::Persist {
+                user_identity,
+                shares,
+            } => {
                 self.sinks.shares.count(shares.slice());
-                if ledger::store(self.sinks.ledger, &session.downstream, &shares) {
+                let record = ShareRecord {
+                    user_identity: &user_identity,
+                    shares: &shares,
+                };
+                if self.sinks.ledger.store(&record) {
                     let now = self.clock.now();
                     session.downstream.handle_persisted(
                         shares,
@@ -152,22 +169,25 @@ impl Wiring {
 
 impl Shell<Session> for Wiring {
     async fn changed(&mut self) {
-        if self.has_new_template || (self.drains && *self.phase.borrow() == Phase::Running) {
+        if self.has_new_template {
             return;
         }
-        tokio::select! {
-            changed = self.templates.changed() => match changed {
-                Ok(()) => self.has_new_template = true,
+        let templates = &mut self.templates;
+        let new_template = async {
+            if templates.changed().await.is_err() {
                 // The template source has ended with the program.
-                Err(_) => std::future::pending().await,
-            },
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = new_template => self.has_new_template = true,
             _ = self.phase.wait_for(|phase| *phase > Phase::Running), if !self.drains => self.drains = true,
         }
     }
 
     fn deliver(&mut self, session: &mut Session, now: Now) {
         if std::mem::take(&mut self.has_new_template) {
-            refresh(&session.shard, &mut self.templates);
+            refresh(&session.shard, &mut self.templates, &self.sinks.rejects);
             session
                 .downstream
                 .handle_work(&mut session.shard.borrow_mut(), now);
@@ -195,7 +215,7 @@ impl Shell<Session> for Wiring {
                 self.sinks.rejects.add(reason.label(), 1);
                 Err(close_reason(&reason))
             }
-            Some(Output::Persist(_) | Output::SubmitBlock(_)) | None => Ok(()),
+            Some(Output::Persist { .. } | Output::SubmitBlock(_)) | None => Ok(()),
         }
     }
 }
@@ -203,15 +223,7 @@ impl Shell<Session> for Wiring {
 impl Wiring {
     fn count_reject(&self, message: &Outgoing) {
         if let Outgoing::Mining(ServerMessage::SubmitSharesError(error)) = message {
-            let code = error.error_code.as_str().unwrap_or_default();
-            let known = roles_logic_sv2::share::RejectReason::ALL
-                .iter()
-                .map(|reason| reason.error_code());
-            let name = known
-                .into_iter()
-                .find(|known| *known == code)
-                .unwrap_or("other");
-            self.sinks.shares.rejected.add(name, 1);
+            self.sinks.shares.count_rejected(&error.error_code);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Where templates come from: a hub in this process, or a template provider over the wire.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use roles_logic_sv2::channels::server::BlockFound;
 use roles_logic_sv2::messages::{AnyMessage, Peer, Router};
 use roles_logic_sv2::setup::{self, SetupRequest};
 use roles_logic_sv2::template_client::{ActiveTemplate, Anomalies, Output, TemplateClient};
-use stratum_runtime::{Shutdown, SystemClock};
+use stratum_runtime::SystemClock;
 use template_distribution_sv2::TemplateDistributionMessage;
 use tokio::sync::{mpsc, watch};
 
@@ -66,36 +69,94 @@ pub struct SourceSnapshot {
 pub(crate) struct Feed {
     pub(crate) client: TemplateClient,
     pub(crate) templates: watch::Sender<Option<Arc<ActiveTemplate>>>,
-    pub(crate) blocks: mpsc::Receiver<Box<BlockFound>>,
+    pub(crate) blocks: Blocks,
     pub(crate) snapshot: watch::Sender<SourceSnapshot>,
     pub(crate) clock: SystemClock,
-    pub(crate) shutdown: Shutdown,
-    /// A block that found no connection, kept for the next one.
-    pub(crate) waiting: Vec<TemplateDistributionMessage<'static>>,
 }
 
-/// Solutions kept while the template provider is away. One more pushes out the oldest: it is the least likely to win.
-const MAX_WAITING_SOLUTIONS: usize = 64;
+/// Blocks on their way to the template source.
+pub(crate) struct Blocks {
+    found: mpsc::Receiver<Box<BlockFound>>,
+    /// No more can be found: all connections of miners are closed.
+    has_ended: bool,
+    waiting: VecDeque<Message>,
+    /// Handed to the present connection, which does not say whether the source has them.
+    sent: VecDeque<(tokio::time::Instant, Message)>,
+}
+
+type Message = TemplateDistributionMessage<'static>;
+
+/// Solutions that wait for the template source, and as many that were sent last. While so many wait, further blocks stay
+/// in the pool's own queue.
+const MAX_SOLUTIONS: usize = 64;
+
+/// Solutions sent this shortly before the end of their connection are sent again on the next one: they may never have
+/// arrived. A source that has them already says so and nothing is lost.
+const RESEND_WINDOW: Duration = Duration::from_secs(60);
+
+impl Blocks {
+    pub(crate) const fn new(found: mpsc::Receiver<Box<BlockFound>>) -> Self {
+        Self {
+            found,
+            has_ended: false,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// The next block; `None` once there can be none. Waits for ever while it makes no sense to take one. Cancel safe.
+    async fn next(&mut self) -> Option<Box<BlockFound>> {
+        if self.has_ended || self.waiting.len() >= MAX_SOLUTIONS {
+            std::future::pending::<()>().await;
+        }
+        let found = self.found.recv().await;
+        self.has_ended = found.is_none();
+        found
+    }
+
+    /// Whether all is done: nothing waits, and nothing comes any more.
+    fn is_done(&self) -> bool {
+        self.has_ended && self.waiting.is_empty()
+    }
+
+    fn has_sent(&mut self, solution: Message) {
+        if self.sent.len() >= MAX_SOLUTIONS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((tokio::time::Instant::now(), solution));
+    }
+
+    fn handle_lost_connection(&mut self) {
+        for (sent_at, solution) in self.sent.drain(..).rev() {
+            if sent_at.elapsed() < RESEND_WINDOW {
+                self.waiting.push_front(solution);
+            }
+        }
+    }
+}
 
 /// Why a connection to the template source ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    /// All connections of miners are closed, and no more blocks come.
+    /// All connections of miners are closed, and all blocks are handed in.
     #[error("the pool has ended")]
     PoolEnded,
     #[error("{0}")]
     Lost(String),
 }
 
+impl From<CloseReason> for Ended {
+    fn from(reason: CloseReason) -> Self {
+        Self::Lost(reason.to_string())
+    }
+}
+
 impl Feed {
-    /// Runs until no block can come any more: all miners are gone.
+    /// Runs until no block can come any more, all miners being gone, and none waits.
     pub(crate) async fn run(mut self, source: TemplateSource) {
         let mut backoff = Backoff::new(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX);
         loop {
-            let active = self
-                .client
-                .active()
-                .map(|active| active.template().template_id);
+            let before = self.client.active().cloned();
             let Err(ended) = match &source {
                 TemplateSource::InProcess(hub) => self.run_in_process(hub.connect()).await,
                 TemplateSource::Remote { endpoint, security } => {
@@ -103,12 +164,13 @@ impl Feed {
                 }
             };
             let Ended::Lost(reason) = ended else { return };
-            if active
-                != self
-                    .client
-                    .active()
-                    .map(|active| active.template().template_id)
-            {
+            self.blocks.handle_lost_connection();
+            let is_new = |active: &Arc<ActiveTemplate>| {
+                before
+                    .as_ref()
+                    .is_none_or(|before| !Arc::ptr_eq(active, before))
+            };
+            if self.client.active().is_some_and(is_new) {
                 // It gave work, so the next attempt need not wait long.
                 backoff = Backoff::new(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX);
             }
@@ -119,95 +181,104 @@ impl Feed {
                 snapshot.failures += 1;
                 snapshot.last_failure = reason;
             });
-            if self.pause(pause).await.is_err() {
+            if self.meanwhile(tokio::time::sleep(pause)).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Waits, and keeps the blocks that are found meanwhile.
-    async fn pause(&mut self, pause: Duration) -> Result<(), Ended> {
-        let end = tokio::time::Instant::now() + pause;
+    /// Waits for `what`, and takes the blocks that are found meanwhile.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Ended> {
+        let mut what = std::pin::pin!(what);
         loop {
+            self.settle(|_| Ok(false))?;
             tokio::select! {
-                () = tokio::time::sleep_until(end) => return Ok(()),
-                // A pool that ends does not wait for a provider that may never come back.
-                () = self.shutdown.draining(), if self.waiting.is_empty() => return Err(Ended::PoolEnded),
-                block = self.blocks.recv() => self.take_block(block)?,
-            }
-            while let Some(output) = self.client.poll_output() {
-                self.settle(output, |_| Err(CloseReason::Io));
+                done = &mut what => return Ok(done),
+                block = self.blocks.next() => self.take_block(block),
             }
         }
     }
 
-    fn take_block(&mut self, block: Option<Box<BlockFound>>) -> Result<(), Ended> {
-        let block = block.ok_or(Ended::PoolEnded)?;
+    fn take_block(&mut self, block: Option<Box<BlockFound>>) {
+        let Some(block) = block else { return };
         let mut shown = block.solution.hash;
         shown.reverse();
         let hash = bitcoin::hex::DisplayHex::to_lower_hex_string(shown.as_slice());
         let Some(template_id) = block.job.template_id() else {
-            return Ok(());
+            return;
         };
         tracing::info!(%hash, template_id, "block found");
         self.client
             .submit(template_id, &block.solution, block.coinbase);
-        self.snapshot
-            .send_modify(|snapshot| snapshot.blocks_submitted += 1);
+    }
+
+    /// Publishes new work, and hands to `send` what the client asks for and, after that, the solutions that wait.
+    ///
+    /// `send` says whether it took the message; one that it did not take waits.
+    fn settle(
+        &mut self,
+        mut send: impl FnMut(&Message) -> Result<bool, Ended>,
+    ) -> Result<(), Ended> {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::Work(active) => self.publish(active),
+                Output::Send(solution @ Message::SubmitSolution(_)) => {
+                    self.blocks.waiting.push_back(solution)
+                }
+                Output::Send(message) => {
+                    send(&message)?;
+                }
+            }
+        }
+        while let Some(solution) = self.blocks.waiting.front() {
+            if !send(solution)? {
+                return Ok(());
+            }
+            let sent = self.blocks.waiting.pop_front();
+            sent.into_iter()
+                .for_each(|solution| self.blocks.has_sent(solution));
+            self.snapshot
+                .send_modify(|snapshot| snapshot.blocks_submitted += 1);
+        }
+        if self.blocks.is_done() {
+            return Err(Ended::PoolEnded);
+        }
         Ok(())
     }
 
-    /// Carries out an output; what cannot be sent and is a solution waits for the next connection.
-    fn settle(
-        &mut self,
-        output: Output,
-        mut send: impl FnMut(&TemplateDistributionMessage<'static>) -> Result<(), CloseReason>,
-    ) -> Option<CloseReason> {
-        match output {
-            Output::Send(message) => {
-                let reason = send(&message).err()?;
-                if matches!(message, TemplateDistributionMessage::SubmitSolution(_)) {
-                    if self.waiting.len() >= MAX_WAITING_SOLUTIONS {
-                        self.waiting.remove(0);
-                    }
-                    self.waiting.push(message);
-                }
-                Some(reason)
-            }
-            Output::Work(active) => {
-                let anomalies = *self.client.anomalies();
-                self.snapshot.send_modify(|snapshot| {
-                    snapshot.is_connected = true;
-                    snapshot.active = Some(active.clone());
-                    snapshot.anomalies = anomalies;
-                });
-                self.templates.send_replace(Some(active));
-                None
-            }
-        }
+    fn publish(&self, active: Arc<ActiveTemplate>) {
+        let anomalies = *self.client.anomalies();
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.is_connected = true;
+            snapshot.active = Some(active.clone());
+            snapshot.anomalies = anomalies;
+        });
+        self.templates.send_replace(Some(active));
     }
 
-    async fn run_in_process(
-        &mut self,
-        mut link: TemplateLink,
-    ) -> Result<std::convert::Infallible, Ended> {
+    async fn run_in_process(&mut self, mut link: TemplateLink) -> Result<Infallible, Ended> {
         let lost =
             || Ended::Lost("the template server in this process refuses or has ended".to_owned());
         self.client.handle_connected();
         loop {
-            while let Some(output) = self.client.poll_output() {
-                match output {
-                    Output::Send(message) => {
-                        link.to_server.send(message).await.map_err(|_| lost())?
-                    }
-                    work => {
-                        self.settle(work, |_| Ok(()));
-                    }
-                }
+            let settled = self.settle(|message| match link.to_server.try_send(message.clone()) {
+                Ok(()) => Ok(true),
+                Err(mpsc::error::TrySendError::Full(_)) => Ok(false),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(lost()),
+            });
+            if matches!(settled, Err(Ended::PoolEnded)) {
+                // The server ends its side when it has taken everything.
+                drop(link.to_server);
+                while link.to_client.recv().await.is_some() {}
+                return Err(Ended::PoolEnded);
             }
+            settled?;
+            let is_full = !self.blocks.waiting.is_empty();
             tokio::select! {
                 biased;
-                block = self.blocks.recv() => self.take_block(block)?,
+                block = self.blocks.next() => self.take_block(block),
+                // Both ways are open while it waits, or two full queues would wait for each other.
+                room = link.to_server.reserve(), if is_full => drop(room.map_err(|_| lost())?),
                 message = link.to_client.recv() => {
                     self.client.handle_message(&message.ok_or_else(lost)?, self.clock.now());
                 }
@@ -219,28 +290,21 @@ impl Feed {
         &mut self,
         endpoint: &Endpoint,
         security: &ClientSecurity,
-    ) -> Result<std::convert::Infallible, Ended> {
+    ) -> Result<Infallible, Ended> {
         let options = Options {
             // Between two blocks a provider may have nothing to say; keep-alive of TCP finds out when it is gone.
             idle_timeout: None,
             max_payload_len: MAX_PAYLOAD_LEN,
             ..Options::default()
         };
-        let connecting = connect(endpoint, security, options);
-        let connection = connecting
-            .await
-            .map_err(|error| Ended::Lost(error.to_string()))?;
+        let connected = self.meanwhile(connect(endpoint, security, options)).await?;
+        let connection = connected.map_err(|error| Ended::Lost(error.to_string()))?;
         let mut remote = Remote::new(connection);
-        remote.set_up(endpoint).await?;
+        self.meanwhile(remote.set_up(endpoint)).await??;
         tracing::info!(%endpoint, "connected to the template provider");
         self.snapshot
             .send_modify(|snapshot| snapshot.is_connected = true);
         self.client.handle_connected();
-        for solution in std::mem::take(&mut self.waiting) {
-            remote
-                .queue(&solution)
-                .map_err(|reason| Ended::Lost(reason.to_string()))?;
-        }
         let served = self.serve(&mut remote).await;
         if matches!(served, Err(Ended::PoolEnded)) {
             // The last block may just have been queued.
@@ -249,26 +313,17 @@ impl Feed {
         served
     }
 
-    async fn serve(
-        &mut self,
-        remote: &mut Remote<impl Stream>,
-    ) -> Result<std::convert::Infallible, Ended> {
+    async fn serve(&mut self, remote: &mut Remote<impl Stream>) -> Result<Infallible, Ended> {
         loop {
-            while let Some(output) = self.client.poll_output() {
-                if let Some(reason) = self.settle(output, |message| remote.queue(message)) {
-                    return Err(Ended::Lost(reason.to_string()));
+            self.settle(|message| Ok(remote.queue(message).map(|()| true)?))?;
+            tokio::select! {
+                biased;
+                block = self.blocks.next() => self.take_block(block),
+                ready = remote.connection.ready(None) => {
+                    ready?;
+                    remote.read(&mut self.client, self.clock)?;
                 }
             }
-            let ready = tokio::select! {
-                biased;
-                block = self.blocks.recv() => {
-                    self.take_block(block)?;
-                    continue;
-                }
-                ready = remote.connection.ready(None) => ready,
-            };
-            ready.map_err(|reason| Ended::Lost(reason.to_string()))?;
-            remote.read(&mut self.client, self.clock)?;
         }
     }
 }
@@ -290,17 +345,16 @@ impl<S: Stream> Remote<S> {
     }
 
     async fn set_up(&mut self, endpoint: &Endpoint) -> Result<(), Ended> {
-        let lost = |reason: CloseReason| Ended::Lost(reason.to_string());
         let request = SetupRequest::new(Protocol::TEMPLATE_DISTRIBUTION, 0);
-        self.connection
-            .queue(&setup_message(&request, endpoint))
-            .map_err(lost)?;
+        self.connection.queue(&setup_message(&request, endpoint))?;
         let until = tokio::time::Instant::now() + SETUP_TIMEOUT;
         loop {
-            if let Some(frame) = self.connection.next_frame().map_err(lost)? {
-                return check_setup(self.router, &request, &frame);
+            while let Some(frame) = self.connection.next_frame()? {
+                if check_setup(self.router, &request, &frame)? {
+                    return Ok(());
+                }
             }
-            if self.connection.ready(Some(until)).await.map_err(lost)? == Wake::Deadline {
+            if self.connection.ready(Some(until)).await? == Wake::Deadline {
                 return Err(Ended::Lost(
                     "it did not answer SetupConnection in time".to_owned(),
                 ));
@@ -309,11 +363,7 @@ impl<S: Stream> Remote<S> {
     }
 
     fn read(&mut self, client: &mut TemplateClient, clock: SystemClock) -> Result<(), Ended> {
-        while let Some(frame) = self
-            .connection
-            .next_frame()
-            .map_err(|reason| Ended::Lost(reason.to_string()))?
-        {
+        while let Some(frame) = self.connection.next_frame()? {
             let header = frame.header();
             match self
                 .router
@@ -348,15 +398,22 @@ fn setup_message<'a>(request: &SetupRequest, endpoint: &'a Endpoint) -> SetupCon
     })
 }
 
-fn check_setup(router: Router, request: &SetupRequest, frame: &Sv2Frame<'_>) -> Result<(), Ended> {
+/// Whether the frame is the answer to `SetupConnection`, and good; one that is not known says nothing.
+fn check_setup(
+    router: Router,
+    request: &SetupRequest,
+    frame: &Sv2Frame<'_>,
+) -> Result<bool, Ended> {
     let header = frame.header();
-    let routed = router
-        .route(header.extension_type(), header.msg_type(), frame.payload())
-        .map_err(|error| Ended::Lost(error.to_string()))?;
+    let routed = match router.route(header.extension_type(), header.msg_type(), frame.payload()) {
+        Ok(routed) => routed,
+        Err(error) if error.is_ignored() => return Ok(false),
+        Err(error) => return Err(Ended::Lost(error.to_string())),
+    };
     match routed.message {
         AnyMessage::Common(CommonMessage::SetupConnectionSuccess(success)) => request
             .handle_success(&success)
-            .map(|_| ())
+            .map(|_| true)
             .map_err(|error| Ended::Lost(error.to_string())),
         AnyMessage::Common(CommonMessage::SetupConnectionError(error)) => Err(Ended::Lost(
             format!("it refuses the connection: {}", error.error_code),
@@ -367,3 +424,6 @@ fn check_setup(router: Router, request: &SetupRequest, frame: &Sv2Frame<'_>) -> 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

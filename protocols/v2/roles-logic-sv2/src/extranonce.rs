@@ -106,8 +106,10 @@ impl AsRef<[u8]> for ExtranoncePrefix {
 pub struct ExtranonceAllocator {
     layout: ExtranonceLayout,
     server_id: u32,
+    /// The first number of this allocator's part of the space.
+    first: u64,
     capacity: u64,
-    /// The lowest number never lent.
+    /// How many of its numbers were ever lent.
     next: u64,
     free: Vec<u32>,
     /// Released on the present tip.
@@ -120,6 +122,20 @@ impl ExtranonceAllocator {
     /// # Errors
     /// A layout whose parts do not fit, a server id that does not fit its bytes.
     pub fn new(layout: ExtranonceLayout, server_id: u32) -> Result<Self, ExtranonceError> {
+        Self::part(layout, server_id, 0, 1)
+    }
+
+    /// An allocator for one of `parts` equal parts of the channel numbers of a server, `part` from 0: for owners that
+    /// share a server id without a lock. `max_channels` holds for each part.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; a part that does not exist, or more parts than numbers.
+    pub fn part(
+        layout: ExtranonceLayout,
+        server_id: u32,
+        part: u32,
+        parts: u32,
+    ) -> Result<Self, ExtranonceError> {
         let ExtranonceLayout {
             full_size,
             server_id_size,
@@ -139,10 +155,16 @@ impl ExtranonceAllocator {
                 size: server_id_size,
             });
         }
-        let capacity = (1u64 << (8 * channel_number_size)).min(u64::from(max_channels));
+        let numbers = 1u64 << (8 * channel_number_size);
+        let share = numbers.checked_div(u64::from(parts)).unwrap_or(0);
+        if share == 0 || part >= parts {
+            return Err(ExtranonceError::Layout);
+        }
+        let capacity = share.min(u64::from(max_channels));
         Ok(Self {
             layout,
             server_id,
+            first: u64::from(part) * share,
             capacity,
             next: 0,
             free: Vec::new(),
@@ -213,7 +235,7 @@ impl ExtranonceAllocator {
         if self.next >= self.capacity {
             return Err(exhausted);
         }
-        let number = u32::try_from(self.next).map_err(|_| exhausted)?;
+        let number = u32::try_from(self.first + self.next).map_err(|_| exhausted)?;
         self.next += 1;
         Ok(number)
     }
@@ -270,6 +292,26 @@ mod tests {
             assert_eq!(
                 allocator.allocate_standard(),
                 Err(ExtranonceError::CapacityExhausted { capacity: 300 })
+            );
+        }
+    }
+
+    #[test]
+    fn parts_of_a_server_share_no_number() {
+        let mut seen = BTreeSet::new();
+        for part in 0..3 {
+            let mut allocator = ExtranonceAllocator::part(layout(1, 1), 9, part, 3).unwrap();
+            for _ in 0..85 {
+                let prefix = allocator.allocate_extended(6).unwrap();
+                assert_eq!(prefix.as_bytes()[0], 9);
+                assert!(seen.insert(prefix.as_bytes().to_vec()));
+            }
+            assert!(allocator.allocate_standard().is_err());
+        }
+        for (part, parts) in [(3, 3), (0, 0), (0, 257)] {
+            assert_eq!(
+                ExtranonceAllocator::part(layout(1, 1), 0, part, parts).unwrap_err(),
+                ExtranonceError::Layout
             );
         }
     }

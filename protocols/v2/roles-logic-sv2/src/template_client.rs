@@ -25,7 +25,8 @@ use alloc::sync::Arc;
 
 use binary_sv2::IntoOwned;
 use template_distribution_sv2::{
-    CoinbaseOutputConstraints, NewTemplate, SetNewPrevHash, SubmitSolution, TemplateDistributionMessage,
+    CoinbaseOutputConstraints, NewTemplate, SetNewPrevHash, SubmitSolution,
+    TemplateDistributionMessage,
 };
 
 use crate::clock::Now;
@@ -121,14 +122,17 @@ impl TemplateClient {
     pub fn handle_connected(&mut self) {
         self.future.clear();
         self.knows_tip = false;
-        self.outputs.push_back(Output::Send(self.constraints.into()));
+        self.outputs
+            .push_back(Output::Send(self.constraints.into()));
     }
 
     /// A message of the provider.
     pub fn handle_message(&mut self, message: &TemplateDistributionMessage<'_>, now: Now) {
         match message {
             TemplateDistributionMessage::NewTemplate(template) => self.handle_template(template),
-            TemplateDistributionMessage::SetNewPrevHash(prev_hash) => self.handle_prev_hash(prev_hash, now),
+            TemplateDistributionMessage::SetNewPrevHash(prev_hash) => {
+                self.handle_prev_hash(prev_hash, now)
+            }
             _ => self.anomalies.unexpected_messages += 1,
         }
     }
@@ -136,7 +140,11 @@ impl TemplateClient {
     fn handle_template(&mut self, template: &NewTemplate<'_>) {
         let template = template.clone().into_owned();
         if !template.future_template {
-            let tip = self.active.as_ref().filter(|_| self.knows_tip).map(|active| active.tip.clone());
+            let tip = self
+                .active
+                .as_ref()
+                .filter(|_| self.knows_tip)
+                .map(|active| active.tip.clone());
             match tip {
                 Some(tip) => self.activate(tip, template),
                 None => self.anomalies.templates_without_tip += 1,
@@ -151,22 +159,43 @@ impl TemplateClient {
     }
 
     fn handle_prev_hash(&mut self, message: &SetNewPrevHash, now: Now) {
-        let Ok(mut tip) =
-            ChainTip::new(message.prev_hash.0, message.nbits, message.header_timestamp, now.instant)
-        else {
+        let Ok(mut tip) = ChainTip::new(
+            message.prev_hash.0,
+            message.nbits,
+            message.header_timestamp,
+            now.instant,
+        ) else {
             self.anomalies.invalid_nbits += 1;
             return;
         };
         // The provider may ask for more than the chain does (TC-17), never for less.
-        tip.network_target = tip.network_target.min(Target::from_le_bytes(message.target.0));
+        tip.network_target = tip
+            .network_target
+            .min(Target::from_le_bytes(message.target.0));
         let wanted = |template: &NewTemplate<'_>| template.template_id == message.template_id;
-        let Some(template) = self.future.iter().position(wanted).and_then(|at| self.future.remove(at)) else {
+        let Some(template) = self
+            .future
+            .iter()
+            .position(wanted)
+            .and_then(|at| self.future.remove(at))
+        else {
             self.anomalies.unknown_templates += 1;
             return;
         };
         self.future.clear();
         self.knows_tip = true;
-        self.activate(Arc::new(tip), template);
+        let tip = self.same_tip(&tip).unwrap_or_else(|| Arc::new(tip));
+        self.activate(tip, template);
+    }
+
+    /// The present tip when it is announced anew, as after a reconnect: its shares stay known and its jobs valid, or
+    /// what was credited before could be credited again.
+    fn same_tip(&self, tip: &ChainTip) -> Option<Arc<ChainTip>> {
+        let known = &self.active.as_ref()?.tip;
+        let is_same = known.prev_hash == tip.prev_hash
+            && known.nbits == tip.nbits
+            && known.network_target == tip.network_target;
+        is_same.then(|| known.clone())
     }
 
     fn activate(&mut self, tip: Arc<ChainTip>, template: NewTemplate<'static>) {
@@ -178,9 +207,16 @@ impl TemplateClient {
     /// Hands in a block: at once, whatever else waits (TC-11).
     ///
     /// `coinbase` is the whole transaction, with its witness where it has one (TC-14).
-    pub fn submit(&mut self, template_id: u64, solution: &BlockSolution, coinbase: alloc::vec::Vec<u8>) {
+    pub fn submit(
+        &mut self,
+        template_id: u64,
+        solution: &BlockSolution,
+        coinbase: alloc::vec::Vec<u8>,
+    ) {
         let header = &solution.header;
-        let Ok(coinbase_tx) = coinbase.try_into() else { return };
+        let Ok(coinbase_tx) = coinbase.try_into() else {
+            return;
+        };
         let message = SubmitSolution {
             template_id,
             version: header.version,
@@ -252,12 +288,18 @@ mod tests {
     }
 
     /// The ids of the templates that became work.
-    fn works(client: &mut TemplateClient, messages: &[TemplateDistributionMessage<'_>]) -> Vec<u64> {
-        messages.iter().for_each(|message| client.handle_message(message, Now::default()));
-        let works = core::iter::from_fn(|| client.poll_output()).filter_map(|output| match output {
-            Output::Work(active) => Some(active.template().template_id),
-            Output::Send(_) => None,
-        });
+    fn works(
+        client: &mut TemplateClient,
+        messages: &[TemplateDistributionMessage<'_>],
+    ) -> Vec<u64> {
+        messages
+            .iter()
+            .for_each(|message| client.handle_message(message, Now::default()));
+        let works =
+            core::iter::from_fn(|| client.poll_output()).filter_map(|output| match output {
+                Output::Work(active) => Some(active.template().template_id),
+                Output::Send(_) => None,
+            });
         works.collect()
     }
 
@@ -265,7 +307,10 @@ mod tests {
     fn a_future_template_waits_for_its_tip_and_a_later_one_starts_at_once() {
         let mut client = client();
         assert_eq!(works(&mut client, &[template(1, true)]), []);
-        assert_eq!(works(&mut client, &[tip(1, [0xff; 32]), template(2, false)]), [1, 2]);
+        assert_eq!(
+            works(&mut client, &[tip(1, [0xff; 32]), template(2, false)]),
+            [1, 2]
+        );
         assert_eq!(client.active().unwrap().tip().prev_hash, [1; 32]);
     }
 
@@ -276,21 +321,50 @@ mod tests {
         let chain_target = Target::from_nbits(0x207f_ffff).unwrap();
         assert_eq!(client.active().unwrap().tip().network_target, chain_target);
         works(&mut client, &[template(2, true), tip(2, [0x01; 32])]);
-        assert_eq!(client.active().unwrap().tip().network_target, Target::from_le_bytes([1; 32]));
+        assert_eq!(
+            client.active().unwrap().tip().network_target,
+            Target::from_le_bytes([1; 32])
+        );
     }
 
     #[test]
     fn a_provider_that_makes_no_sense_is_counted_and_harmless() {
         let mut client = client();
-        assert_eq!(works(&mut client, &[template(1, false), tip(9, [0xff; 32])]), []);
+        assert_eq!(
+            works(&mut client, &[template(1, false), tip(9, [0xff; 32])]),
+            []
+        );
         assert_eq!(client.anomalies().templates_without_tip, 1);
         assert_eq!(client.anomalies().unknown_templates, 1);
         for id in 0..MAX_FUTURE_TEMPLATES as u64 + 5 {
             works(&mut client, &[template(id, true)]);
         }
         assert_eq!(client.anomalies().templates_dropped, 5);
-        assert_eq!(works(&mut client, &[tip(2, [0xff; 32])]), [], "it was pushed out");
+        assert_eq!(
+            works(&mut client, &[tip(2, [0xff; 32])]),
+            [],
+            "it was pushed out"
+        );
         assert_eq!(works(&mut client, &[tip(7, [0xff; 32])]), [7]);
+    }
+
+    #[test]
+    fn a_tip_that_is_announced_anew_stays_the_same_tip() {
+        let mut client = client();
+        works(&mut client, &[template(1, true), tip(1, [0xff; 32])]);
+        let first = client.active().unwrap().tip().clone();
+        client.handle_connected();
+        let later = Now::default().after(core::time::Duration::from_secs(9));
+        for message in [template(1, true), tip(1, [0xff; 32])] {
+            client.handle_message(&message, later);
+        }
+        assert!(Arc::ptr_eq(client.active().unwrap().tip(), &first));
+        works(&mut client, &[template(1, true), tip(1, [0x01; 32])]);
+        assert_ne!(
+            client.active().unwrap().tip(),
+            &first,
+            "what counts as a block has changed"
+        );
     }
 
     #[test]
@@ -300,6 +374,9 @@ mod tests {
         client.handle_connected();
         assert!(matches!(client.poll_output(), Some(Output::Send(_))));
         assert_eq!(works(&mut client, &[template(2, false)]), []);
-        assert_eq!(works(&mut client, &[template(3, true), tip(3, [0xff; 32])]), [3]);
+        assert_eq!(
+            works(&mut client, &[template(3, true), tip(3, [0xff; 32])]),
+            [3]
+        );
     }
 }

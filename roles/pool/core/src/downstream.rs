@@ -4,6 +4,7 @@
 //! [`Shard`], is an argument: it has one owner, who lends it for one call.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use binary_sv2::{BufferTooShort, Encodable, Writer};
 use bitcoin::Network;
@@ -30,6 +31,9 @@ use crate::shard::{PayoutRefusal, Shard};
 
 /// What a worker's counters are named when the connection names too many workers.
 const OTHER_WORKERS: &[u8] = b"(other workers)";
+
+/// Outputs kept allocated when all are taken; more is given back.
+const MAX_OUTPUTS_KEPT: usize = 16;
 
 /// Why a connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -81,17 +85,13 @@ impl CloseReason {
     }
 }
 
-/// A message to the miner.
+/// A message to the miner, in little memory: the large and rare ones are in a box.
 #[derive(Clone, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "lives in the queue of outputs for one handler call"
-)]
 pub enum Outgoing {
     /// A common message.
-    Common(CommonMessage<'static>),
+    Common(Box<CommonMessage<'static>>),
     /// A message of extension 0x0001.
-    Extension(ExtensionNegotiationMessage<'static>),
+    Extension(Box<ExtensionNegotiationMessage<'static>>),
     /// A message of the mining protocol.
     Mining(ServerMessage),
 }
@@ -131,7 +131,12 @@ pub enum Output {
     /// Send this to the miner.
     Send(Outgoing),
     /// Store these shares, then call [`Downstream::handle_persisted`].
-    Persist(PendingAck),
+    Persist {
+        /// Who mined them, as the channel was opened; it may be closed by now.
+        user_identity: Arc<[u8]>,
+        /// The shares.
+        shares: PendingAck,
+    },
     /// Hand in this block now, before anything else.
     SubmitBlock(Box<BlockFound>),
     /// Send what is queued, then close.
@@ -160,12 +165,14 @@ pub struct Discarded {
     pub oversized_worker_identity: u64,
     /// Messages with the channel bit set wrong; handled all the same.
     pub wrong_channel_bit: u64,
+    /// Messages after the time to drain was over, when only acknowledgements are sent.
+    pub after_drain: u64,
 }
 
 /// A channel's user.
 #[derive(Debug)]
 struct User {
-    identity: Vec<u8>,
+    identity: Arc<[u8]>,
     payout: PayoutChoice,
 }
 
@@ -178,8 +185,32 @@ struct Open {
     workers: BTreeMap<Vec<u8>, WorkerCounters>,
     /// When the connection is closed unless a channel is open by then.
     channel_deadline: Option<Instant>,
-    /// When the connection is closed because it is drained.
-    drain_deadline: Option<Instant>,
+    drain: Drain,
+    /// Slices handed to the ledger and not yet confirmed.
+    unconfirmed: usize,
+}
+
+/// How far the end of a connection that is drained has come.
+#[derive(Clone, Copy, Debug)]
+enum Drain {
+    No,
+    /// The miner was asked to go; its shares are taken until then.
+    Asked {
+        until: Instant,
+    },
+    /// No shares are taken any more; the connection closes when all are acknowledged, at the latest then.
+    Ending {
+        until: Instant,
+    },
+}
+
+impl Drain {
+    const fn until(self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::Asked { until } | Self::Ending { until } => Some(until),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -242,6 +273,10 @@ impl Downstream {
     ) {
         let handled = match &mut self.phase {
             Phase::Setup { .. } => self.handle_setup(message, shard, now),
+            Phase::Open(open) if matches!(open.drain, Drain::Ending { .. }) => {
+                self.discarded.after_drain += 1;
+                return;
+            }
             Phase::Open(open) => {
                 open.handle_message(message, trailing, shard, now, &mut self.discarded)
             }
@@ -265,7 +300,7 @@ impl Downstream {
         let accepted = config.setup.handle_first(message).inspect_err(|refusal| {
             let answer = refusal
                 .message()
-                .map(|answer| Outgoing::Common(answer.into()));
+                .map(|answer| Outgoing::Common(Box::new(answer.into())));
             self.outputs.extend(answer.map(Output::Send));
         })?;
         let mut channels =
@@ -280,9 +315,10 @@ impl Downstream {
             users: BTreeMap::new(),
             workers: BTreeMap::new(),
             channel_deadline: Some(now.instant + config.deadlines.first_channel),
-            drain_deadline: None,
+            drain: Drain::No,
+            unconfirmed: 0,
         }));
-        Ok(Some(Outgoing::Common(accepted.message().into())))
+        Ok(Some(Outgoing::Common(Box::new(accepted.message().into()))))
     }
 
     /// There is new work in the shard.
@@ -297,7 +333,9 @@ impl Downstream {
     pub fn handle_persisted(&mut self, ack: PendingAck, shard: &mut Shard, now: Now) {
         if let Phase::Open(open) = &mut self.phase {
             open.channels.handle_persisted(ack);
+            open.unconfirmed = open.unconfirmed.saturating_sub(1);
             self.collect(shard, now);
+            self.end_when_confirmed(shard);
         }
     }
 
@@ -307,12 +345,8 @@ impl Downstream {
             Phase::Setup { deadline } if *deadline <= now.instant => {
                 self.close(CloseReason::SetupTimeout, shard)
             }
-            Phase::Open(open)
-                if open
-                    .drain_deadline
-                    .is_some_and(|deadline| deadline <= now.instant) =>
-            {
-                self.close(CloseReason::Drained, shard);
+            Phase::Open(open) if open.drain.until().is_some_and(|due| due <= now.instant) => {
+                self.handle_drain_timeout(shard, now);
             }
             Phase::Open(open)
                 if open
@@ -334,7 +368,7 @@ impl Downstream {
         match &self.phase {
             Phase::Setup { deadline } => Some(*deadline),
             Phase::Open(open) => [
-                open.drain_deadline,
+                open.drain.until(),
                 open.channel_deadline,
                 open.channels.poll_timeout(),
             ]
@@ -347,26 +381,60 @@ impl Downstream {
 
     /// The next thing to do, in order. `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > MAX_OUTPUTS_KEPT {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
-    /// Asks the miner to connect again, to `host` and `port` where given (empty and 0: the same), and closes after
+    /// Asks the miner to connect again, to `host` and `port` where given (empty and 0: the same), and ends after
     /// [`Deadlines::drain`](crate::shard::Deadlines::drain) unless the miner is gone before.
     ///
-    /// Until then shares are taken and acknowledged as ever, so none is lost.
+    /// Until then shares are taken and acknowledged as ever. At the end the last ones are handed out, and the connection
+    /// closes when they are acknowledged, or after the same time again when the ledger does not confirm them.
     pub fn drain(&mut self, host: &str, port: u16, shard: &mut Shard, now: Now) {
         match &mut self.phase {
-            Phase::Open(open) if open.drain_deadline.is_none() => {
-                open.drain_deadline = Some(now.instant + shard.config().deadlines.drain);
+            Phase::Open(open) if matches!(open.drain, Drain::No) => {
+                let until = now.instant + shard.config().deadlines.drain;
+                open.drain = Drain::Asked { until };
+                // What is acknowledged now leaves in one write with the message, so a miner that goes at once has it.
+                open.channels.close_slices();
                 let message = Reconnect {
                     new_host: host.to_owned().try_into().unwrap_or_default(),
                     new_port: port,
                 };
                 self.outputs
-                    .push_back(Output::Send(Outgoing::Common(message.into())));
+                    .push_back(Output::Send(Outgoing::Common(Box::new(message.into()))));
+                self.collect(shard, now);
             }
             Phase::Setup { .. } => self.close(CloseReason::Drained, shard),
             Phase::Open(_) | Phase::Closed => {}
+        }
+    }
+
+    fn handle_drain_timeout(&mut self, shard: &mut Shard, now: Now) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        match open.drain {
+            Drain::Asked { .. } => {
+                let until = now.instant + shard.config().deadlines.drain;
+                open.drain = Drain::Ending { until };
+                open.channels.close_slices();
+                self.collect(shard, now);
+                self.end_when_confirmed(shard);
+            }
+            Drain::No | Drain::Ending { .. } => self.close(CloseReason::Drained, shard),
+        }
+    }
+
+    fn end_when_confirmed(&mut self, shard: &mut Shard) {
+        if let Phase::Open(open) = &self.phase
+            && open.unconfirmed == 0
+            && matches!(open.drain, Drain::Ending { .. })
+        {
+            self.close(CloseReason::Drained, shard);
         }
     }
 
@@ -450,7 +518,15 @@ fn collect(open: &mut Open, outputs: &mut VecDeque<Output>, shard: &mut Shard) {
             server::Output::Send(message) => {
                 outputs.push_back(Output::Send(Outgoing::Mining(message)))
             }
-            server::Output::Persist(ack) => outputs.push_back(Output::Persist(ack)),
+            server::Output::Persist(shares) => {
+                let user = open.users.get(&shares.channel_id());
+                let user_identity = user.map(|user| user.identity.clone()).unwrap_or_default();
+                open.unconfirmed += 1;
+                outputs.push_back(Output::Persist {
+                    user_identity,
+                    shares,
+                });
+            }
             server::Output::SubmitBlock(block) => outputs.push_front(Output::SubmitBlock(block)),
             server::Output::Released(prefix) => shard.extranonces.release(prefix),
             server::Output::Closed {
@@ -488,7 +564,7 @@ impl Open {
                     .extensions
                     .handle_request(&shard.config().extensions, request)?;
                 self.has_checked_extensions = false;
-                Ok(Some(Outgoing::Extension(answer)))
+                Ok(Some(Outgoing::Extension(Box::new(answer))))
             }
             other => Err(CloseReason::OutOfPlace {
                 message: other.kind().name,
@@ -522,11 +598,8 @@ impl Open {
                 let trailing = if is_negotiated { trailing } else { &[] };
                 let Ok(worker) = WorkerIdentity::find(trailing) else {
                     discarded.oversized_worker_identity += 1;
-                    self.channels.reject_share(
-                        share.channel_id,
-                        share.sequence_number,
-                        RejectReason::MalformedExtensionField,
-                    );
+                    let reason = RejectReason::MalformedExtensionField;
+                    let _ = self.channels.reject_submit_extended(share, reason, now);
                     return Ok(());
                 };
                 let verdict = self.channels.handle_submit_extended(share, now);
@@ -620,7 +693,7 @@ impl Open {
                 self.users.insert(
                     channel_id,
                     User {
-                        identity: identity.to_vec(),
+                        identity: identity.into(),
                         payout,
                     },
                 );

@@ -6,14 +6,14 @@ use thiserror::Error;
 
 use crate::descriptor::{DescriptorError, address_script, script_pubkey};
 
-/// Most outputs that a pool may configure: every one costs a miner's small buffer 31 to 43 bytes.
+/// Most outputs that a pool may configure: every one costs a miner's small buffer 31 bytes or more.
 pub const MAX_POOL_OUTPUTS: usize = 16;
 
 /// Largest weight of one output; keeps every product with a percentage below 2^32.
 pub const MAX_OUTPUT_WEIGHT: u32 = 10_000;
 
-/// Longest output of a standard address in bytes: value, script length, and a script of 34 bytes.
-const MAX_ADDRESS_OUTPUT_LEN: usize = 43;
+/// Longest output of an address in bytes: value, script length, and a witness program of 40 bytes behind its version.
+const MAX_ADDRESS_OUTPUT_LEN: usize = 8 + 1 + 42;
 
 /// Signature operations of the most expensive standard address (P2PKH).
 const MAX_ADDRESS_SIGOPS: usize = 1;
@@ -234,7 +234,17 @@ fn looks_like_address(text: &str) -> bool {
         .any(|prefix| lower.starts_with(prefix));
     let is_other_chains = address_script(text, Network::Bitcoin).is_ok()
         || address_script(text, Network::Testnet).is_ok();
-    text.len() >= MIN_ADDRESS_LEN && (is_segwit || is_other_chains)
+    text.len() >= MIN_ADDRESS_LEN && (is_segwit || is_other_chains || is_like_base58(text))
+}
+
+/// Whether a text has the form of an address from before SegWit, its checksum apart.
+fn is_like_base58(text: &str) -> bool {
+    const MAX_LEN: usize = 35;
+    const NOT_BASE58: [char; 4] = ['0', 'O', 'I', 'l'];
+    let is_digit = |c: char| c.is_ascii_alphanumeric() && !NOT_BASE58.contains(&c);
+    text.len() <= MAX_LEN
+        && text.starts_with(['1', '3', 'm', 'n', '2'])
+        && text.chars().all(is_digit)
 }
 
 fn solo(address: &str, network: Network) -> Result<PayoutChoice, IdentityError> {
@@ -280,6 +290,8 @@ mod tests {
         check("", Ok("pool"));
         check("name.with.dots", Ok("pool"));
         check(ADDRESS, Ok("miner"));
+        check("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn.rig", Ok("miner"));
+        check("mining-department-of-the-north", Ok("pool"));
         check(&format!("{ADDRESS}.rig1"), Ok("miner"));
         check(&format!("sri/solo/{ADDRESS}/worker.1"), Ok("miner"));
         check(&format!("sri/solo/{ADDRESS}"), Ok("miner"));
@@ -310,6 +322,10 @@ mod tests {
             Err(IdentityError::Address),
         );
         check(
+            "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfm.rig",
+            Err(IdentityError::Address),
+        );
+        check(
             &format!("sri/donate/101/{ADDRESS}"),
             Err(IdentityError::Percent),
         );
@@ -336,9 +352,11 @@ mod tests {
 
     #[test]
     fn every_choice_fits_the_announced_size() {
-        let p2tr = "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6";
+        // The longest address there can be.
+        let program = bitcoin::WitnessProgram::new(bitcoin::WitnessVersion::V16, &[7; 40]).unwrap();
+        let address = bitcoin::Address::from_witness_program(program, Network::Regtest);
         let choice = choose(
-            format!("sri/donate/5/{p2tr}/w").as_bytes(),
+            format!("sri/donate/5/{address}/w").as_bytes(),
             Network::Regtest,
         )
         .unwrap();

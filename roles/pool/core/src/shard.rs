@@ -10,7 +10,7 @@ use std::time::Duration;
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::channels::{PayoutId, WorkState};
-use roles_logic_sv2::coinbase::CoinbaseError;
+use roles_logic_sv2::coinbase::{CoinbaseError, MAX_SCRIPT_SIG_SIZE};
 use roles_logic_sv2::extensions::ExtensionPolicy;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::job::{Job, JobFactory};
@@ -31,9 +31,9 @@ pub struct PoolConfig {
     pub pool_tag: String,
     /// How the extranonce is divided.
     pub extranonce: ExtranonceLayout,
-    /// Which part of the extranonce space this process has.
+    /// Which part of the extranonce space this process has; no two pools that pay the same outputs may have the same.
     pub server_id: u32,
-    /// Cores that share that part.
+    /// Cores that share that part; each may be of another number on each server.
     pub shards: u32,
     /// Rules of channels.
     pub channels: Arc<ServerConfig>,
@@ -50,6 +50,9 @@ pub struct PoolConfig {
     /// Deadlines of a connection.
     pub deadlines: Deadlines,
 }
+
+/// Bytes that a template may put in front of the scriptSig (`coinbase_prefix`, 7.2).
+const MAX_TEMPLATE_SCRIPT_SIG_SIZE: usize = 8;
 
 /// Payouts other than the pool's that one core serves by default.
 pub const DEFAULT_MAX_PAYOUTS: usize = 10_000;
@@ -151,13 +154,13 @@ impl Shard {
     /// # Errors
     /// [`ShardError`] when server id, cores, tag and outputs do not fit together.
     pub fn new(config: Arc<PoolConfig>, index: u32) -> Result<Self, ShardError> {
-        let number = config
-            .server_id
-            .checked_mul(config.shards)
-            .and_then(|first| first.checked_add(index));
-        let number = number.unwrap_or(u32::MAX);
-        let extranonces = ExtranonceAllocator::new(config.extranonce, number)?;
+        let (layout, server_id) = (config.extranonce, config.server_id);
+        let extranonces = ExtranonceAllocator::part(layout, server_id, index, config.shards)?;
         let factory = factory(&config, &PayoutChoice::Pool)?;
+        let size = MAX_TEMPLATE_SCRIPT_SIG_SIZE + factory.script_sig_size();
+        if size > MAX_SCRIPT_SIG_SIZE {
+            return Err(CoinbaseError::ScriptSigSize { size }.into());
+        }
         // The pool's own payout is always there.
         let pool = Variant {
             id: PayoutId(0),
@@ -244,8 +247,7 @@ impl Shard {
             ),
             None => None,
         };
-        let id = PayoutId(self.next_payout);
-        self.next_payout = self.next_payout.wrapping_add(1).max(1);
+        let id = self.take_payout_id();
         self.variants.insert(
             choice.clone(),
             Variant {
@@ -257,6 +259,17 @@ impl Shard {
         );
         self.publish();
         Ok(id)
+    }
+
+    /// An id that no way to pay has: two with one id would mine for the same address.
+    fn take_payout_id(&mut self) -> PayoutId {
+        loop {
+            let id = PayoutId(self.next_payout);
+            self.next_payout = self.next_payout.wrapping_add(1);
+            if self.variants.values().all(|variant| variant.id != id) {
+                return id;
+            }
+        }
     }
 
     /// A channel that was paid so is gone; a way to pay without users is forgotten.

@@ -60,7 +60,7 @@ impl ServerChannels {
             version: message.version,
             extranonce: &[],
         };
-        self.handle_share(ids, &share, now)
+        self.handle_share(ids, &share, None, now)
     }
 
     /// Judges a share of an extended channel. The verdict is for the owner to look at; its answers are in the outputs.
@@ -69,37 +69,20 @@ impl ServerChannels {
         message: &SubmitSharesExtended<'_>,
         now: Now,
     ) -> Verdict {
-        let ids = ShareIds {
-            channel_id: message.channel_id,
-            sequence_number: message.sequence_number,
-            job_id: message.job_id,
-        };
-        let share = Share {
-            nonce: message.nonce,
-            ntime: message.ntime,
-            version: message.version,
-            extranonce: message.extranonce.as_bytes(),
-        };
-        self.handle_share(ids, &share, now)
+        let (ids, share) = extended_parts(message);
+        self.handle_share(ids, &share, None, now)
     }
 
-    /// The owner rejects a share before it is judged: a field of an extension is malformed (EX-16).
-    pub fn reject_share(&mut self, channel_id: u32, sequence_number: u32, reason: RejectReason) {
-        let Some(at) = self.channel_at(channel_id) else {
-            self.ignored.shares_of_unknown_channels += 1;
-            self.send_error(channel_id, sequence_number, RejectReason::UnknownChannel);
-            return;
-        };
-        if let Some(channel) = self.channels.get_mut(at) {
-            let (verdict, now) = (
-                Verdict::rejected(reason),
-                channel.accounting.last_share_at(),
-            );
-            channel
-                .accounting
-                .record(sequence_number, &verdict, now.unwrap_or_default());
-        }
-        self.send_error(channel_id, sequence_number, reason);
+    /// Rejects a share whatever it is worth, as the owner says: a field of an extension is malformed (EX-16). A block is
+    /// handed in all the same.
+    pub fn reject_submit_extended(
+        &mut self,
+        message: &SubmitSharesExtended<'_>,
+        reason: RejectReason,
+        now: Now,
+    ) -> Verdict {
+        let (ids, share) = extended_parts(message);
+        self.handle_share(ids, &share, Some(reason), now)
     }
 
     /// The ledger has these shares: they are acknowledged, unless their channel is gone (MS-26, MS-31).
@@ -151,7 +134,13 @@ impl ServerChannels {
         }
     }
 
-    fn handle_share(&mut self, ids: ShareIds, share: &Share<'_>, now: Now) -> Verdict {
+    fn handle_share(
+        &mut self,
+        ids: ShareIds,
+        share: &Share<'_>,
+        veto: Option<RejectReason>,
+        now: Now,
+    ) -> Verdict {
         let Some(at) = self.channel_at(ids.channel_id) else {
             self.ignored.shares_of_unknown_channels += 1;
             self.send_error(
@@ -170,7 +159,10 @@ impl ServerChannels {
             .binary_search_by_key(&group_id, |group| group.id)
             .ok()
             .and_then(|at| self.groups.get(at));
-        let (verdict, block) = judge(channel, group, ids.job_id, share, &self.config, now);
+        let (mut verdict, block) = judge(channel, group, ids.job_id, share, &self.config, now);
+        if let Some(reason) = veto {
+            verdict.outcome = Err(reason);
+        }
         if let Some(block) = block {
             // Nothing a block waits for.
             self.outputs.push_front(Output::SubmitBlock(block));
@@ -214,6 +206,21 @@ impl ServerChannels {
             error_code: text(reason.error_code()),
         });
     }
+}
+
+fn extended_parts<'a>(message: &'a SubmitSharesExtended<'_>) -> (ShareIds, Share<'a>) {
+    let ids = ShareIds {
+        channel_id: message.channel_id,
+        sequence_number: message.sequence_number,
+        job_id: message.job_id,
+    };
+    let share = Share {
+        nonce: message.nonce,
+        ntime: message.ntime,
+        version: message.version,
+        extranonce: message.extranonce.as_bytes(),
+    };
+    (ids, share)
 }
 
 /// Finds the job and judges the share.
