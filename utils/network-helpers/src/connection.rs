@@ -87,8 +87,9 @@ pub enum Wake {
 /// still queued.
 pub struct Connection<S = TcpStream> {
     stream: S,
-    decoder: ConnectionDecoder,
-    encoder: ConnectionEncoder,
+    // Boxed, as the ciphers are large and a task holds room for every move of its connection.
+    decoder: Box<ConnectionDecoder>,
+    encoder: Box<ConnectionEncoder>,
     outbound: Buffer,
     options: Options,
     timer: Timer,
@@ -156,8 +157,12 @@ impl<S: Stream> Connection<S> {
         };
         Self {
             stream,
-            decoder: FrameDecoder::new(opener, DefaultPool::default(), options.max_payload_len),
-            encoder: FrameEncoder::new(sealer),
+            decoder: Box::new(FrameDecoder::new(
+                opener,
+                DefaultPool::default(),
+                options.max_payload_len,
+            )),
+            encoder: Box::new(FrameEncoder::new(sealer)),
             outbound: Buffer::default(),
             options,
             timer: Timer::default(),

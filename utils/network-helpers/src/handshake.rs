@@ -11,6 +11,7 @@ use noise_sv2::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::keys_ahead::KeysAhead;
 use crate::{CloseReason, Stream, random_bytes};
 
 /// How a client secures a connection.
@@ -40,11 +41,14 @@ pub enum ServerSecurity {
 const CERTIFICATE_BACKDATE_SECS: u32 = 3600;
 
 /// What a server proves itself with: a static key, and a certificate for it, signed once and again before it expires.
+///
+/// A thread of its own makes up to 1024 ephemeral keys ahead whenever there are no handshakes.
 pub struct ServerIdentity {
     authority: AuthoritySecretKey,
     static_key: StaticKey,
     validity_secs: u32,
     certificate: Mutex<Option<Certificate>>,
+    ephemeral_keys: KeysAhead,
 }
 
 impl ServerIdentity {
@@ -58,6 +62,7 @@ impl ServerIdentity {
             static_key: key_from(StaticKey::new),
             validity_secs: u32::try_from(validity.as_secs()).unwrap_or(u32::MAX),
             certificate: Mutex::new(None),
+            ephemeral_keys: KeysAhead::new(),
         }
     }
 
@@ -151,13 +156,13 @@ pub(crate) async fn respond(
     stream.read_exact(&mut act1).await?;
     let certificate = identity.certificate(unix_secs());
     let (transport, act2) = Responder::new(&identity.static_key, &certificate)
-        .respond(&act1, key_from(EphemeralKey::new))?;
+        .respond(&act1, identity.ephemeral_keys.take())?;
     stream.write_all(&act2).await?;
     Ok(transport)
 }
 
 /// A key from random bytes. All but one in 2^127 are keys, so this ends.
-fn key_from<K, E>(new: impl Fn(&[u8; 32], &[u8; 32]) -> Result<K, E>) -> K {
+pub(crate) fn key_from<K, E>(new: impl Fn(&[u8; 32], &[u8; 32]) -> Result<K, E>) -> K {
     loop {
         if let Ok(key) = new(&random_bytes(), &random_bytes()) {
             return key;

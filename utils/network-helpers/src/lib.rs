@@ -38,6 +38,7 @@ mod connection;
 mod endpoint;
 mod halves;
 mod handshake;
+mod keys_ahead;
 mod random;
 mod tcp;
 mod timer;
