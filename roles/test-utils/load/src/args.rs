@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "own")]
     pub plain: bool,
     /// Process of the server behind URL, if it runs on this machine: its CPU time and memory are measured
-    #[arg(long, value_name = "PID", requires = "url")]
+    #[arg(long, value_name = "PID", conflicts_with = "own")]
     pub server_pid: Option<u32>,
     /// Threads for connections of the server that --self starts; as many as there are cores if not given
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! `stratum load` as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 #[derive(Debug, Parser)]
@@ -12,6 +14,12 @@ struct Cli {
     args: stratum_load::Args,
 }
 
-fn main() -> anyhow::Result<()> {
-    stratum_load::main(&Cli::parse().args, &[])
+fn main() -> ExitCode {
+    match stratum_load::main(&Cli::parse().args, &[]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

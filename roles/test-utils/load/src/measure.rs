@@ -22,6 +22,12 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// Silence before memory is read, and between two tips.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// How long a server may take after its start until it is idle; then it is measured all the same.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// CPU time within [`SETTLE`] below which a server is idle, in microseconds.
+const IDLE_CPU_US: f64 = 5_000.0;
+
 /// How often the client looks whether all connections have heard of a tip.
 const TIP_POLL: Duration = Duration::from_millis(20);
 
@@ -156,12 +162,27 @@ impl Subject<'_> {
         })
     }
 
+    /// A server that has just started prepares itself; that is not part of any figure.
+    async fn wait_until_idle(&self) -> anyhow::Result<Option<Usage>> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut before = self.usage()?;
+        while let Some(early) = before {
+            sleep(SETTLE).await;
+            before = self.usage()?;
+            let used = before.map_or(0.0, |late| late.cpu_us_since(&early));
+            if used < IDLE_CPU_US || Instant::now() > deadline {
+                break;
+            }
+        }
+        Ok(before)
+    }
+
     async fn set_up(
         &self,
         shape: &Shape,
         stats: &Rc<Stats>,
     ) -> anyhow::Result<(Vec<Miner>, SetupFigures)> {
-        let before = self.usage()?;
+        let before = self.wait_until_idle().await?;
         let start = Instant::now();
         let count = shape.connections.get();
         let (endpoint, security) = (Rc::new(self.endpoint.clone()), self.security);

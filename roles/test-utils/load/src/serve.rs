@@ -1,5 +1,6 @@
 //! The servers that `--self` measures, each in a process of its own.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -274,12 +275,9 @@ async fn answer(
             Ok(()) = tips.changed() => stream.write_all(&bare.tip_frame).await?,
             ready = stream.readable() => {
                 ready?;
-                let mut room = [0; READ_LEN];
-                match stream.try_read(&mut room) {
-                    Ok(0) => return Ok(()),
-                    Ok(len) => unread += len,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-                    Err(error) => return Err(error),
+                match read(&stream)? {
+                    Some(0) => return Ok(()),
+                    len => unread += len.unwrap_or(0),
                 }
                 owed += unread / bare.share_len;
                 unread %= bare.share_len;
@@ -292,4 +290,16 @@ async fn answer(
             }
         }
     }
+}
+
+/// Reads and forgets; apart from [`answer`], so that no idle connection holds the buffer. `None` when nothing is there.
+fn read(stream: &TcpStream) -> std::io::Result<Option<usize>> {
+    READ_BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+        read => read.map(Some),
+    })
+}
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_LEN]);
 }
