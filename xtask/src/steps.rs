@@ -52,7 +52,7 @@ pub const STEPS: &[Step] = &[
 ];
 
 /// Whether the binary has its demo; without it that step is left out.
-const HAS_DEMO: bool = false;
+const HAS_DEMO: bool = true;
 
 /// How long the demo may take for its blocks, without the build: it needs seconds.
 const DEMO_DEADLINE: Duration = Duration::from_secs(180);

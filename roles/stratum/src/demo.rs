@@ -41,9 +41,9 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a line sums up when the output is no terminal.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is logged beside plain lines; in a terminal a log would tear the drawing apart. On regtest two miners often find
-/// a block of the same height, which is news of its own here.
-const LOG_OF_LINES: &str = "warn,bitcoin_node::hub=error";
+/// What is logged beside plain lines; in a terminal a log would tear the drawing apart. What the node says is among
+/// the lines themselves.
+const LOG_OF_LINES: &str = "warn,bitcoin_node=error";
 
 /// How long all parts together may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -106,7 +106,11 @@ impl From<Channel> for ChannelKind {
 /// Says what does not start and what to do about it.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(args.plain);
-    logging::init(if screen.is_live() { "off" } else { LOG_OF_LINES })?;
+    logging::init(if screen.is_live() {
+        "off"
+    } else {
+        LOG_OF_LINES
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -314,7 +318,11 @@ fn miner(args: &DemoArgs, number: u16, pool: Endpoint) -> stratum_mining_device:
     stratum_mining_device::Config {
         channel: args.channel.into(),
         user_identity: name.try_into().unwrap_or_default(),
-        effort: Effort::full(threads.unwrap_or(NonZeroUsize::MIN)),
+        effort: Effort {
+            // On a busy machine the rate measured at start would say nothing of the rate to come.
+            is_low_priority: false,
+            ..Effort::full(threads.unwrap_or(NonZeroUsize::MIN))
+        },
         ..stratum_mining_device::Config::new(pool)
     }
 }

@@ -128,10 +128,13 @@ impl DemoNode {
 
 /// A regtest node whose tip is old gives no templates until it has a new one.
 async fn wake(config: &RpcConfig, payout: &str) -> anyhow::Result<()> {
-    let address = payout.trim_start_matches("addr(").trim_end_matches(')');
+    let descriptor = match payout.contains('(') {
+        true => payout.to_owned(),
+        false => format!("addr({payout})"),
+    };
     let client = RpcClient::new(config)?;
     let mined: Result<Value, _> = client
-        .require("generatetoaddress", json!([1, address]))
+        .require("generatetodescriptor", json!([1, descriptor]))
         .await;
     mined.context(
         "the regtest node waits for a recent block and cannot make one; mine one with bitcoin-cli generatetoaddress",
