@@ -237,3 +237,6 @@ const fn close_reason(reason: &downstream::CloseReason) -> CloseReason {
         _ => CloseReason::Protocol,
     }
 }
+
+#[cfg(test)]
+mod tests;
