@@ -96,10 +96,12 @@ impl Target {
 
     /// Reads 32 bytes, least significant first: the order of the wire and of a raw block hash.
     pub const fn from_le_bytes(bytes: [u8; 32]) -> Self {
+        let (chunks, _) = bytes.as_chunks::<8>();
         let mut limbs = [0; 4];
         let mut i = 0;
-        while i < 32 {
-            limbs[i / 8] |= (bytes[i] as u64) << (8 * (i % 8));
+        // Whole limbs and not bytes: every share is compared with two targets.
+        while i < limbs.len() {
+            limbs[i] = u64::from_le_bytes(chunks[i]);
             i += 1;
         }
         Self(Wide(limbs))
