@@ -8,7 +8,7 @@ use bitcoin_node::Node;
 use bitcoin_node::embedded::EmbeddedNode;
 use bitcoin_node::generate;
 use bitcoin_node::hub::TemplateHub;
-use network_helpers_sv2::{ServerIdentity, ServerSecurity};
+use network_helpers_sv2::{ClientSecurity, ServerIdentity, ServerSecurity};
 use noise_sv2::AuthoritySecretKey;
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::PoolConfig;
@@ -27,6 +27,13 @@ pub fn authority() -> [u8; 32] {
 
 fn secret_key() -> AuthoritySecretKey {
     AuthoritySecretKey::from_bytes(&AUTHORITY_SECRET).expect("it is in range")
+}
+
+/// How our clients make sure whom they talk to.
+pub fn client_security() -> ClientSecurity {
+    ClientSecurity::Noise {
+        authority: Some(secret_key().public_key()),
+    }
 }
 
 fn security() -> ServerSecurity {
@@ -56,16 +63,24 @@ impl Default for Home {
 impl Home {
     /// Starts our pool, its templates coming from the node in this process.
     pub fn start_pool(&self) -> Pool {
-        let payouts = PoolPayouts::new(bitcoin::Network::Regtest, [("raw(51)", 1)]).unwrap();
-        self.start_pool_with(PoolConfig::new(payouts))
+        let _inside = self.runtime.enter();
+        self.start_pool_from(TemplateSource::InProcess(TemplateHub::spawn(
+            self.node.clone(),
+        )))
     }
 
-    /// As [`Self::start_pool`], with other rules.
-    pub fn start_pool_with(&self, rules: PoolConfig) -> Pool {
+    /// Starts our pool, its templates coming from the template provider at this address.
+    pub fn start_pool_at(&self, provider: SocketAddr) -> Pool {
+        self.start_pool_from(TemplateSource::Remote {
+            endpoint: provider.to_string().parse().expect("an address"),
+            security: client_security(),
+        })
+    }
+
+    fn start_pool_from(&self, source: TemplateSource) -> Pool {
+        let payouts = PoolPayouts::new(bitcoin::Network::Regtest, [("raw(51)", 1)]).unwrap();
         let _inside = self.runtime.enter();
-        let hub = TemplateHub::spawn(self.node.clone());
-        let config = stratum_pool::Config::new(any_port(), security(), rules);
-        let source = TemplateSource::InProcess(hub);
+        let config = stratum_pool::Config::new(any_port(), security(), PoolConfig::new(payouts));
         Pool::start(config, source, self.shutdown.clone()).expect("the pool starts")
     }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use sri::bitcoin::opcodes::OP_TRUE;
 use sri::bitcoin::script::Builder;
-use sri::bitcoin::{Amount, Target, TxOut};
+use sri::bitcoin::{Amount, CompactTarget, Target, TxOut};
 use sri::channels_sv2::extranonce_manager::ExtranonceAllocator;
 use sri::channels_sv2::server::extended::ExtendedChannel;
 use sri::channels_sv2::server::group::GroupChannel;
@@ -97,6 +97,38 @@ impl TemplateClient {
     }
 }
 
+/// A tip whose blocks are too hard to find, so that shares are only shares: of difficulty 1.
+fn harden(tip: &mut TemplateTip) {
+    tip.n_bits = 0x1d00_ffff;
+    let target = Target::from_compact(CompactTarget::from_consensus(tip.n_bits));
+    tip.target = target.to_le_bytes().into();
+}
+
+/// Is a template provider to our pool: passes on the first template of `provider`, with a tip that is too hard for
+/// blocks. Ends when the pool does, and gives the constraints that the pool had for it.
+pub fn provide_hard_work(
+    listener: &TcpListener,
+    provider: SocketAddr,
+) -> CoinbaseOutputConstraints {
+    let (template, mut tip) = TemplateClient::connect(provider).future();
+    harden(&mut tip);
+    let (stream, _) = listener.accept().expect("our pool connects");
+    let mut pool = Peer::accept(stream, &authority(), &AUTHORITY_SECRET);
+    answer_setup(&mut pool, Protocol::TemplateDistributionProtocol);
+    let AnyMessageOwned::TemplateDistribution(
+        TemplateDistributionOwned::CoinbaseOutputConstraints(constraints),
+    ) = pool.receive()
+    else {
+        panic!("constraints come first")
+    };
+    pool.send(TemplateDistributionOwned::NewTemplate(template));
+    pool.send(TemplateDistributionOwned::SetNewPrevHash(tip));
+    if let Some(message) = pool.try_receive() {
+        panic!("nothing more was to come: {message}");
+    }
+    constraints
+}
+
 /// What the pool saw.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -110,28 +142,52 @@ pub struct Outcome {
     pub rejected: BTreeMap<String, u32>,
 }
 
+impl Outcome {
+    fn has_reached(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::Blocks(blocks) => self.blocks >= blocks,
+            Goal::Shares(shares) => self.accepted >= shares,
+        }
+    }
+}
+
 enum Channel {
     Standard(Box<StandardChannel>),
     /// With the group that its jobs go to.
     Extended(Box<ExtendedChannel>, Box<GroupChannel>),
 }
 
-/// Serves one connection of our miner until it has found so many blocks.
-pub fn serve(listener: &TcpListener, provider: SocketAddr, blocks: u32) -> Outcome {
+/// How long the pool goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Until so many blocks are found.
+    Blocks(u32),
+    /// Until so many shares are accepted, on a tip that is too hard for blocks.
+    Shares(u32),
+}
+
+/// Serves one connection of our miner until the goal is reached.
+pub fn serve(listener: &TcpListener, provider: SocketAddr, goal: Goal) -> Outcome {
     let mut templates = TemplateClient::connect(provider);
-    let work = templates.future();
+    let mut work = templates.future();
+    if let Goal::Shares(_) = goal {
+        harden(&mut work.1);
+    }
     let (stream, _) = listener.accept().expect("our miner connects");
-    let miner = Peer::accept(stream, &authority(), &AUTHORITY_SECRET);
+    let mut miner = Peer::accept(stream, &authority(), &AUTHORITY_SECRET);
+    let flags = answer_setup(&mut miner, Protocol::MiningProtocol);
     let mut session = Session {
         miner,
         templates,
-        outcome: Outcome::default(),
+        outcome: Outcome {
+            flags,
+            ..Outcome::default()
+        },
     };
-    session.take_setup();
     let mut extranonces = ExtranonceAllocator::new(vec![7], EXTRANONCE_SIZE, 16).unwrap();
     let mut channel = session.open(&mut extranonces);
     session.give(&mut channel, work);
-    while session.outcome.blocks < blocks {
+    while !session.outcome.has_reached(goal) {
         if session.take_share(&mut channel) {
             session.change(&mut channel, &mut extranonces);
             let work = session.templates.future();
@@ -141,6 +197,22 @@ pub fn serve(listener: &TcpListener, provider: SocketAddr, blocks: u32) -> Outco
     session.outcome
 }
 
+/// Takes `SetupConnection` and gives its flags.
+fn answer_setup(client: &mut Peer, protocol: Protocol) -> u32 {
+    let AnyMessageOwned::Common(CommonMessagesOwned::SetupConnection(setup)) = client.receive()
+    else {
+        panic!("SetupConnection comes first")
+    };
+    assert_eq!(setup.protocol, protocol);
+    assert!((setup.min_version..=setup.max_version).contains(&VERSION));
+    let success = SetupConnectionSuccess {
+        used_version: VERSION,
+        flags: 0,
+    };
+    client.send(CommonMessagesOwned::SetupConnectionSuccess(success));
+    setup.flags
+}
+
 struct Session {
     miner: Peer,
     templates: TemplateClient,
@@ -148,23 +220,6 @@ struct Session {
 }
 
 impl Session {
-    fn take_setup(&mut self) {
-        let AnyMessageOwned::Common(CommonMessagesOwned::SetupConnection(setup)) =
-            self.miner.receive()
-        else {
-            panic!("SetupConnection comes first")
-        };
-        assert_eq!(setup.protocol, Protocol::MiningProtocol);
-        assert!((setup.min_version..=setup.max_version).contains(&VERSION));
-        self.outcome.flags = setup.flags;
-        let success = SetupConnectionSuccess {
-            used_version: VERSION,
-            flags: 0,
-        };
-        self.miner
-            .send(CommonMessagesOwned::SetupConnectionSuccess(success));
-    }
-
     fn receive(&mut self) -> MiningOwned {
         match self.miner.receive() {
             AnyMessageOwned::Mining(message) => message,

@@ -6,28 +6,26 @@
 use std::net::TcpListener;
 use std::thread;
 
-use network_helpers_sv2::ClientSecurity;
 use roles_logic_sv2::channels::ChannelKind;
 use stratum_interop::client::REQUIRES_STANDARD_JOBS;
-use stratum_interop::ours::{Home, authority};
-use stratum_interop::pool::{Outcome, serve};
+use stratum_interop::ours::{Home, client_security};
+use stratum_interop::pool::{Goal, Outcome, serve};
 use stratum_mining_device::{Config, MiningDevice};
 use stratum_runtime::Shutdown;
 
 const BLOCKS: u32 = 3;
 
-fn mine(channel: ChannelKind) -> (Home, Outcome) {
+const SHARES: u32 = 20;
+
+fn mine(channel: ChannelKind, goal: Goal) -> (Home, Outcome) {
     let home = Home::default();
     let provider = home.start_template_provider().local_addr();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let pool = thread::spawn(move || serve(&listener, provider, BLOCKS));
+    let pool = thread::spawn(move || serve(&listener, provider, goal));
 
-    let authority = noise_sv2::AuthorityPublicKey::from_bytes(&authority()).unwrap();
     let config = Config {
-        security: ClientSecurity::Noise {
-            authority: Some(authority),
-        },
+        security: client_security(),
         channel,
         ..Config::new(address.to_string().parse().unwrap())
     };
@@ -57,14 +55,25 @@ fn check(home: &Home, outcome: &Outcome) {
 
 #[test]
 fn our_miner_works_for_the_peer_on_a_standard_channel() {
-    let (home, outcome) = mine(ChannelKind::Standard);
+    let (home, outcome) = mine(ChannelKind::Standard, Goal::Blocks(BLOCKS));
     assert_eq!(outcome.flags, REQUIRES_STANDARD_JOBS);
     check(&home, &outcome);
 }
 
 #[test]
 fn our_miner_works_for_the_peer_on_an_extended_channel() {
-    let (home, outcome) = mine(ChannelKind::Extended);
+    let (home, outcome) = mine(ChannelKind::Extended, Goal::Blocks(BLOCKS));
     assert_eq!(outcome.flags, 0);
     check(&home, &outcome);
+}
+
+/// Nothing changes while these are found, so none is stale: the peer takes every one.
+#[test]
+fn the_peer_takes_every_share_of_our_miner() {
+    for channel in [ChannelKind::Standard, ChannelKind::Extended] {
+        let (home, outcome) = mine(channel, Goal::Shares(SHARES));
+        assert_eq!((outcome.accepted, outcome.blocks), (SHARES, 0));
+        assert!(outcome.rejected.is_empty(), "{outcome:?}");
+        assert_eq!(home.height(), 0);
+    }
 }

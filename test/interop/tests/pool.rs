@@ -1,8 +1,11 @@
 //! The peer as a miner of our pool.
 
+use std::net::TcpListener;
+use std::thread;
+
 use sri::bitcoin::Target;
 use sri::channels_sv2::VERSION_ROLLING_MASK;
-use sri::channels_sv2::client::share_accounting::ShareValidationError;
+use sri::channels_sv2::client::share_accounting::{ShareValidationError, ShareValidationResult};
 use sri::common_messages_sv2::{self as common, Protocol};
 use sri::extensions_sv2::{RequestExtensionsOwned, UserIdentity};
 use sri::mining_sv2::{self as mining, UpdateChannelOwned};
@@ -13,6 +16,7 @@ use sri::parsers_sv2::{
 use stratum_interop::client::{Channel, Client, REQUIRES_STANDARD_JOBS, Share, Wanted};
 use stratum_interop::ours::{Home, authority};
 use stratum_interop::peer::{Peer, setup_connection};
+use stratum_interop::pool::provide_hard_work;
 use stratum_interop::work::Candidate;
 use stratum_pool::Pool;
 
@@ -203,6 +207,48 @@ fn standard_jobs_go_to_each_channel() {
     seen.extend(client.drained());
     seen.jobs.sort_unstable();
     assert_eq!((seen.jobs, seen.tips), (channels, vec![]));
+}
+
+/// The peer is both ends of our pool: it provides the template, whose tip is too hard for blocks, and it mines.
+#[test]
+fn shares_are_acknowledged_together() {
+    const SHARES: u32 = 12;
+    let home = Home::default();
+    let provider = home.start_template_provider().local_addr();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pool = home.start_pool_at(listener.local_addr().unwrap());
+    let provider = thread::spawn(move || provide_hard_work(&listener, provider));
+
+    let mut client = client(&pool, 0);
+    let channel_id = client.open_extended("alice");
+    let shares: Vec<Share> = (0..SHARES)
+        .map(|_| client.find(channel_id, Wanted::Share))
+        .collect();
+    for share in &shares {
+        let valid = client.validate(share).unwrap();
+        assert!(matches!(valid, ShareValidationResult::Valid(_)));
+    }
+    let together = shares.iter().cloned().map(Into::into);
+    client.peer.send_together(together);
+    let mut acks = 0;
+    while client.verdict().unwrap() < SHARES {
+        acks += 1;
+    }
+    assert!(acks < SHARES / 2, "{acks} answers before the last");
+    let accounting = client.channels[&channel_id].accounting();
+    assert_eq!(accounting.get_acknowledged_shares(), SHARES);
+    assert_eq!(accounting.get_blocks_found(), 0);
+
+    client.peer.send(shares[0].clone());
+    let (_, code) = client.verdict().unwrap_err();
+    assert_eq!(code, mining::ERROR_CODE_SUBMIT_SHARES_DUPLICATE_SHARE);
+    assert_eq!(pool.snapshot().shares_accepted, u64::from(SHARES));
+
+    drop(client);
+    home.drain();
+    home.runtime.block_on(pool.join());
+    let constraints = provider.join().expect("the peer finds nothing wrong");
+    assert!(constraints.coinbase_output_max_additional_size >= 10);
 }
 
 /// The peer refuses the same shares for the same reasons, in the same words.
