@@ -1,5 +1,7 @@
 //! The pool as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use stratum_runtime::config::ConfigArgs;
 
@@ -11,6 +13,13 @@ struct Args {
     config: ConfigArgs,
 }
 
-fn main() -> anyhow::Result<()> {
-    Ok(stratum_pool::main(&Args::parse().config)?)
+fn main() -> ExitCode {
+    match stratum_pool::main(&Args::parse().config) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The message is for an operator, who has no use for a backtrace.
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

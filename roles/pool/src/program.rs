@@ -4,10 +4,9 @@ use std::io;
 
 use bitcoin_node::hub::TemplateHub;
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::node::{NodeError, NodesConfig, log_node_status};
+use stratum_runtime::node::NodeError;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
-use tokio::task::JoinHandle;
 
 use crate::{Pool, ProgramConfig, RawConfig, StartError, TemplateSource, TemplatesConfig};
 
@@ -50,7 +49,7 @@ pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
             (TemplateSource::Remote { endpoint, security }, None)
         }
         TemplatesConfig::Nodes(nodes) => {
-            let (hub, task) = follow(nodes)?;
+            let (hub, task) = TemplateHub::spawn_with_task(nodes.spawn()?);
             (TemplateSource::InProcess(hub), Some(task))
         }
     };
@@ -65,10 +64,4 @@ pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     }
     shutdown.end();
     Ok(())
-}
-
-fn follow(nodes: NodesConfig) -> Result<(TemplateHub, JoinHandle<()>), NodeError> {
-    let node = nodes.spawn()?;
-    tokio::spawn(log_node_status(node.name().to_owned(), node.state()));
-    Ok(TemplateHub::spawn_with_task(node))
 }

@@ -1,14 +1,13 @@
-//! The Bitcoin nodes of a program: `[node]` of its configuration, and what it says about them.
+//! The Bitcoin nodes of a program: `[node]` of its configuration.
 
 use std::sync::Arc;
 
 use bitcoin_node::embedded::EmbeddedNode;
 use bitcoin_node::rpc::{RpcConfig, RpcError, RpcNode};
 use bitcoin_node::set::{NODES_MAX, NodeSet, NodeSetConfig, NodeSetError};
-use bitcoin_node::{Network, Node, NodeState};
+use bitcoin_node::{Network, Node};
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::watch;
 
 use crate::Secret;
 use crate::config::Invalid;
@@ -37,7 +36,8 @@ pub enum NodeError {
 }
 
 impl NodesConfig {
-    /// Starts to follow the nodes; needs a tokio runtime. A node that cannot be reached is a status, not an error.
+    /// Starts to follow the nodes; needs a tokio runtime. A node that cannot be reached is a status and a line in the log,
+    /// not an error.
     ///
     /// # Errors
     /// See [`NodeError`].
@@ -53,24 +53,6 @@ impl NodesConfig {
             }
         };
         Ok(Arc::new(NodeSet::spawn(nodes, NodeSetConfig::default())?))
-    }
-}
-
-/// Says in the log when a node becomes usable or is no more, and what to do about it. Ends with the node.
-pub async fn log_node_status(node: String, mut state: watch::Receiver<NodeState>) {
-    let mut last = None;
-    loop {
-        let status = state.borrow_and_update().status.clone();
-        if last.as_ref() != Some(&status) {
-            match status.advice() {
-                Some(advice) => tracing::warn!(node, %status, advice, "the node cannot be used"),
-                None => tracing::info!(node, %status, "node"),
-            }
-            last = Some(status);
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
     }
 }
 

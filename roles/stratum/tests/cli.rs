@@ -1,4 +1,5 @@
 //! The command line as a user meets it: the binary, its files and its messages.
+#![allow(clippy::unwrap_used, reason = "a test ends by panic")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

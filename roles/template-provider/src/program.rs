@@ -3,7 +3,7 @@
 use std::io;
 
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::node::{NodeError, log_node_status};
+use stratum_runtime::node::NodeError;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
 
@@ -43,10 +43,8 @@ pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     let shutdown = Shutdown::new();
     drain_on_signals(shutdown.clone(), config.program.grace)?;
     let node = config.nodes.spawn()?;
-    let watcher = tokio::spawn(log_node_status(node.name().to_owned(), node.state()));
     let provider = TemplateProvider::start(config.server, node, shutdown.clone())?;
     shutdown.draining().await;
-    watcher.abort();
     provider.join().await;
     shutdown.end();
     Ok(())
