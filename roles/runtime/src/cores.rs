@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{io, thread};
@@ -102,7 +103,8 @@ impl CoreRuntimes {
         let start = Box::new(move || {
             tokio::task::spawn_local(async move {
                 let _place = place;
-                if let Err(panic) = catch_panic(make()).await {
+                let task = pin!(make());
+                if let Err(panic) = catch_panic(task).await {
                     panics.fetch_add(1, Ordering::Relaxed);
                     error!(panic, "a connection's task panicked: please report this");
                 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -126,7 +126,7 @@ async fn supervise<F, E>(
     };
     loop {
         let started = Instant::now();
-        report(name, catch_panic(start()).await, &counts);
+        report(name, catch_panic(pin!(start())).await, &counts);
         if shutdown.phase() > Phase::Running {
             return;
         }
@@ -174,8 +174,11 @@ fn report<E: std::fmt::Display>(
 }
 
 /// Runs `future` to its end, or gives the message of the panic that ended it.
-pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
+///
+/// The future is pinned by the caller: taken by value it would lie twice in the memory of its task.
+pub(crate) async fn catch_panic<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, String> {
     // After a panic the future is only dropped, never polled again, so no broken state is seen.
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
