@@ -233,7 +233,7 @@ impl Demo {
             tokio::select! {
                 Some(news) = self.node.blocks.recv() => {
                     status.count(&news);
-                    is_read = screen.say(&block_line(&news));
+                    is_read = screen.mention(&block_line(&news));
                 }
                 Ok(()) = state.changed() => {}
                 _ = interval.tick() => {
@@ -344,5 +344,5 @@ fn block_line(news: &BlockNews) -> String {
     } = news;
     let transactions = status::counted(*transactions, "transaction");
     let reward = status::coins(*reward_sats);
-    format!("block   {height} {outcome}: {hash}, {transactions}, {reward} BTC")
+    format!("block   {height} {outcome}: {transactions}, {reward} BTC, {hash}")
 }

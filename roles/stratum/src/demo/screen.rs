@@ -7,6 +7,9 @@ use crossterm::queue;
 use crossterm::style::Print;
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, size};
 
+/// Columns and rows of a terminal that does not tell.
+const FALLBACK_SIZE: (u16, u16) = (80, 24);
+
 /// Standard output. It changes no mode of the terminal and does not hide the cursor, so nothing needs to be restored
 /// however the process ends.
 pub(super) struct Screen {
@@ -38,6 +41,15 @@ impl Screen {
         self.update(lines.len(), Some(line), lines).is_ok()
     }
 
+    /// As [`Self::say`], but no longer than a row where people look on: the end of the line is for machines.
+    pub(super) fn mention(&mut self, line: &str) -> bool {
+        let columns = match self.is_live {
+            true => usize::from(size().unwrap_or(FALLBACK_SIZE).0),
+            false => usize::MAX,
+        };
+        self.say(cut(line, columns))
+    }
+
     /// Draws the block of lines. `false` when nobody reads any more.
     pub(super) fn draw(&mut self, lines: &[String]) -> bool {
         let before = self.drawn.len();
@@ -57,7 +69,7 @@ impl Screen {
                 None => Ok(()),
             };
         }
-        let (columns, rows) = size().unwrap_or((80, 24));
+        let (columns, rows) = size().unwrap_or(FALLBACK_SIZE);
         queue!(self.out, BeginSynchronizedUpdate, MoveToColumn(0))?;
         if let Ok(up @ 1..) = u16::try_from(drawn) {
             queue!(self.out, MoveUp(up))?;
