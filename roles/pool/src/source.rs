@@ -80,6 +80,8 @@ pub(crate) struct Blocks {
     /// No more can be found: all connections of miners are closed.
     has_ended: bool,
     waiting: VecDeque<Message>,
+    /// How many of those that wait, the first ones, were sent before.
+    resends: usize,
     /// Handed to the present connection, which does not say whether the source has them.
     sent: VecDeque<(tokio::time::Instant, Message)>,
 }
@@ -91,7 +93,8 @@ type Message = TemplateDistributionMessage<'static>;
 const MAX_SOLUTIONS: usize = 64;
 
 /// Solutions sent this shortly before the end of their connection are sent again on the next one: they may never have
-/// arrived. A source that has them already says so and nothing is lost.
+/// arrived. A source that has them already says so and nothing is lost. They are sent again once, as a source that hangs
+/// up on them would do so for ever.
 const RESEND_WINDOW: Duration = Duration::from_secs(60);
 
 impl Blocks {
@@ -100,6 +103,7 @@ impl Blocks {
             found,
             has_ended: false,
             waiting: VecDeque::new(),
+            resends: 0,
             sent: VecDeque::new(),
         }
     }
@@ -119,7 +123,15 @@ impl Blocks {
         self.has_ended && self.waiting.is_empty()
     }
 
-    fn has_sent(&mut self, solution: Message) {
+    /// The first of those that wait was sent.
+    fn handle_sent(&mut self) {
+        let Some(solution) = self.waiting.pop_front() else {
+            return;
+        };
+        if self.resends > 0 {
+            self.resends -= 1;
+            return;
+        }
         if self.sent.len() >= MAX_SOLUTIONS {
             self.sent.pop_front();
         }
@@ -130,6 +142,7 @@ impl Blocks {
         for (sent_at, solution) in self.sent.drain(..).rev() {
             if sent_at.elapsed() < RESEND_WINDOW {
                 self.waiting.push_front(solution);
+                self.resends += 1;
             }
         }
     }
@@ -234,9 +247,7 @@ impl Feed {
             if !send(solution)? {
                 return Ok(());
             }
-            let sent = self.blocks.waiting.pop_front();
-            sent.into_iter()
-                .for_each(|solution| self.blocks.has_sent(solution));
+            self.blocks.handle_sent();
             self.snapshot
                 .send_modify(|snapshot| snapshot.blocks_submitted += 1);
         }

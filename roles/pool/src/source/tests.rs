@@ -191,6 +191,30 @@ async fn blocks_found_while_the_provider_is_away_are_handed_in_later() {
     assert_eq!(scene.snapshot.borrow().failures, 1);
 }
 
+/// Else a provider that hangs up for too many solutions of templates it has forgotten would never be of use again.
+#[tokio::test]
+async fn a_solution_is_sent_again_once() {
+    let mut scene = scene().await;
+    let mut link = scene.provider.accept().await;
+    announce(&mut link, 50, 1).await;
+    let active = scene.work().await;
+    for _ in 0..3 {
+        scene.find(&active).await;
+        assert_eq!(solution(&mut link).await, 50);
+    }
+    drop(link);
+    let mut link = scene.provider.accept().await;
+    for _ in 0..3 {
+        assert_eq!(solution(&mut link).await, 50);
+    }
+    drop(link);
+    let mut link = scene.provider.accept().await;
+    announce(&mut link, 60, 2).await;
+    let active = scene.work().await;
+    scene.find(&active).await;
+    assert_eq!(solution(&mut link).await, 60);
+}
+
 #[tokio::test]
 async fn a_provider_that_talks_nonsense_is_left_and_tried_again() {
     let mut scene = scene().await;

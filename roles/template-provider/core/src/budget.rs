@@ -13,7 +13,7 @@ pub const CONSTRAINTS_COST: u32 = 4;
 /// What a request for transaction data costs: the answer has up to 4 MB.
 pub const TRANSACTION_DATA_COST: u32 = 8;
 
-/// What a solution costs that makes no block.
+/// What a solution costs that makes no block. One whose template is not known costs [`FRAME_COST`]: it is not worked on.
 pub const REFUSED_SOLUTION_COST: u32 = 8;
 
 const MILLION: u64 = 1_000_000;

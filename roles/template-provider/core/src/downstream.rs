@@ -243,7 +243,14 @@ impl Downstream {
     /// Takes the reason why an [`Output::Solve`] made no block.
     pub fn handle_refused_solution(&mut self, error: SolutionError, now: Now) {
         self.note(error.into());
-        self.charge(REFUSED_SOLUTION_COST, now);
+        let cost = match error {
+            // After a restart each client may hand in what it found for templates that were never given here.
+            SolutionError::UnknownTemplate { .. } | SolutionError::ForgottenTemplate { .. } => {
+                FRAME_COST
+            }
+            _ => REFUSED_SOLUTION_COST,
+        };
+        self.charge(cost, now);
     }
 
     /// The server ends.

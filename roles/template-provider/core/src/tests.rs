@@ -121,8 +121,16 @@ impl Dialogue {
 
     /// A nonce that makes a block of template 1; on regtest every second one does.
     fn good_nonce(&self) -> u32 {
-        let is_block = |nonce: &u32| self.server.solve(&solution(1, *nonce), self.now).is_ok();
-        (0..).find(is_block).unwrap()
+        (0..).find(|nonce| self.is_block(*nonce)).unwrap()
+    }
+
+    /// A nonce that makes none.
+    fn bad_nonce(&self) -> u32 {
+        (0..).find(|nonce| !self.is_block(*nonce)).unwrap()
+    }
+
+    fn is_block(&self, nonce: u32) -> bool {
+        self.server.solve(&solution(1, nonce), self.now).is_ok()
     }
 
     fn newest_work(&mut self) -> Arc<Work> {
@@ -457,12 +465,26 @@ fn blocks_are_free_and_what_is_refused_is_not() {
         assert!(dialogue.say(&solution(1, good)).is_empty());
     }
     assert_eq!(dialogue.solved.len(), 10_000);
+    let bad = solution(1, dialogue.bad_nonce());
     let affordable = (limits.burst - crate::CONSTRAINTS_COST) / crate::REFUSED_SOLUTION_COST;
     for _ in 0..affordable {
-        assert_eq!(dialogue.say(&solution(99, 0)), ["note unknown-template"]);
+        assert_eq!(dialogue.say(&bad), ["note hash-above-target"]);
     }
     dialogue.pass(Duration::from_secs(1));
     for _ in 0..limits.per_second / crate::REFUSED_SOLUTION_COST {
+        assert_eq!(dialogue.say(&bad), ["note hash-above-target"]);
+    }
+    assert_eq!(
+        dialogue.say(&bad),
+        ["note hash-above-target", "close rate-exceeded"]
+    );
+}
+
+#[test]
+fn solutions_for_templates_of_before_a_restart_are_cheap() {
+    let mut dialogue = Dialogue::set_up();
+    dialogue.node_has(template(1, 3));
+    for _ in 0..Limits::default().burst {
         assert_eq!(dialogue.say(&solution(99, 0)), ["note unknown-template"]);
     }
     assert_eq!(
