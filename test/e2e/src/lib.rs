@@ -24,13 +24,17 @@ pub async fn eventually<S: Debug>(
     mut look: impl AsyncFnMut() -> S,
     is_it: impl Fn(&S) -> bool,
 ) -> S {
-    let deadline = Instant::now() + PATIENCE;
+    let started = Instant::now();
     loop {
         let seen = look().await;
         if is_it(&seen) {
+            println!("{what}: after {:?}", started.elapsed());
             return seen;
         }
-        assert!(Instant::now() < deadline, "not in time: {what}: {seen:#?}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "not in time: {what}: {seen:#?}"
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

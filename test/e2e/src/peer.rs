@@ -74,6 +74,11 @@ impl Peer {
         heard.unwrap_or_else(|reason| panic!("no {}: {reason}", kind.name))
     }
 
+    /// Ends the connection as a client does that has no more to say.
+    pub async fn leave(self) {
+        self.0.close().await;
+    }
+
     /// Waits until the server closes the connection; what it says before is passed over.
     ///
     /// # Panics

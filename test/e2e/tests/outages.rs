@@ -73,6 +73,8 @@ async fn a_frozen_node_and_restarted_servers_only_interrupt() {
     mining_goes_on(&bitcoind, &miners, "after the provider's restart").await;
     let source = source().await;
     assert!(source.is_connected && source.failures > 0, "{source:#?}");
+    let snapshot = provider.program.snapshot();
+    assert!(snapshot.closed.is_empty(), "{snapshot:#?}");
     assert_eq!(reconnects(&miners), [0, 0], "miners do not notice");
 
     let accepted = pool.program.snapshot().accepted;
