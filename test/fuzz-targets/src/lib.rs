@@ -15,6 +15,7 @@ mod codec;
 mod handshake;
 mod keys;
 mod messages;
+mod sv1;
 
 /// A function that takes any bytes and panics only when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -31,8 +32,16 @@ const NOISE_AND_FRAMES: &[(&str, Target)] = &[
     ("authority_key", keys::authority_key),
 ];
 
+const SV1: &[(&str, Target)] = &[
+    ("sv1_lines", sv1::lines),
+    ("sv1_message", sv1::message),
+    ("sv1_server", sv1::server),
+    ("sv1_client", sv1::client),
+];
+
 const TABLES: &[&[(&str, Target)]] = &[
     NOISE_AND_FRAMES,
+    SV1,
     messages::common::TARGETS,
     messages::mining::TARGETS,
     messages::job_declaration::TARGETS,

@@ -16,8 +16,8 @@ const LAYERS: &[(&str, Layer)] = &[
     ("protocols/v2/noise-sv2", Layer::Bytes),
     ("protocols/v2/codec-sv2", Layer::Codec),
     ("protocols/v2/subprotocols", Layer::Meaning),
-    ("protocols/v1", Layer::Meaning),
     ("protocols/v2/roles-logic-sv2", Layer::Logic),
+    ("protocols/v1", Layer::Sv1),
     ("protocols/translation", Layer::Translation),
     ("protocols/v2/sv2-ffi", Layer::Core),
     ("utils/network-helpers", Layer::Shell),
@@ -38,6 +38,8 @@ enum Layer {
     Meaning,
     Codec,
     Logic,
+    /// Its sessions share clock, targets and headers with Sv2's.
+    Sv1,
     Translation,
     Core,
     Shell,
@@ -140,7 +142,12 @@ pub(super) fn no_io_below_the_wall(tree: &Tree) -> Vec<Finding> {
 /// The crates that move bytes (noise, codec) and those that give them meaning (subprotocols, logic) are strangers.
 pub(super) fn bytes_apart_from_meaning(tree: &Tree) -> Vec<Finding> {
     let is_bytes = |layer| matches!(layer, Layer::Bytes | Layer::Codec);
-    let is_meaning = |layer| matches!(layer, Layer::Meaning | Layer::Logic | Layer::Translation);
+    let is_meaning = |layer| {
+        matches!(
+            layer,
+            Layer::Meaning | Layer::Logic | Layer::Sv1 | Layer::Translation
+        )
+    };
     let strangers = move |own, other: &Import| {
         (is_bytes(own) && is_meaning(other.layer))
             || (is_meaning(own) && is_bytes(other.layer))

@@ -163,6 +163,24 @@ impl Work {
         }
     }
 
+    /// The job with its coinbase, for those who hand it on; `None` when the root is fixed.
+    pub const fn job(&self) -> Option<&Arc<Job>> {
+        match &self.slot.root {
+            RootSource::Fixed(_) => None,
+            RootSource::Rolled { job, .. } => Some(job),
+        }
+    }
+
+    /// First bytes of the extranonce, the server's; empty when the root is fixed.
+    pub fn extranonce_prefix(&self) -> &[u8] {
+        match &self.slot.root {
+            RootSource::Fixed(_) => &[],
+            RootSource::Rolled {
+                extranonce_prefix, ..
+            } => extranonce_prefix,
+        }
+    }
+
     /// The merkle root for the miner's part of the extranonce; `None` when it has the wrong size.
     pub fn merkle_root(&self, extranonce: &[u8]) -> Option<[u8; 32]> {
         match &self.slot.root {

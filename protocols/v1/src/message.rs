@@ -1,0 +1,181 @@
+//! What one line is: a request (or notification), or an answer.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::error::ErrorReply;
+use crate::id::Id;
+use crate::line::trim;
+
+/// Bytes of a method's name that are kept.
+const MAX_METHOD_BYTES: usize = 64;
+
+/// Why a line is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Nothing but blanks: to be ignored.
+    #[error("the line is empty")]
+    Empty,
+    /// Not JSON, or not in UTF-8.
+    #[error("the line is not JSON")]
+    NotJson,
+    /// JSON, but no object with a method or a result.
+    #[error("the line has neither a method nor a result")]
+    NotAMessage,
+    /// The id is too long to be echoed.
+    #[error("the id is too long")]
+    IdTooLong,
+}
+
+/// One line of a peer.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Asks for something, or (with an id of `null`) tells something.
+    Request(Request<'a>),
+    /// Answers a request.
+    Response(Response),
+}
+
+/// A request or notification, its parameters not looked at yet.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// To be echoed in the answer.
+    pub id: Id,
+    /// Name of the method.
+    pub method: String,
+    pub(crate) params: Option<&'a RawValue>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// The request that is answered.
+    pub id: Id,
+    /// What was asked for; `null` beside an error.
+    pub result: Value,
+    /// Why there is no result.
+    pub error: Option<ErrorReply>,
+}
+
+impl Response {
+    /// Whether this says yes: `true` and no error.
+    pub fn is_accepted(&self) -> bool {
+        self.error.is_none() && self.result == Value::Bool(true)
+    }
+
+    /// The reason of a no; a `false` without an error has none of its own.
+    pub fn refusal(&self) -> Option<ErrorReply> {
+        if self.is_accepted() {
+            return None;
+        }
+        let unexplained = || {
+            use crate::error::ErrorCode;
+            ErrorReply::new(ErrorCode::OTHER, "no reason given")
+        };
+        Some(self.error.clone().unwrap_or_else(unexplained))
+    }
+
+    /// The line, its end included.
+    pub fn to_line(&self) -> String {
+        response_line(&self.id, &self.result, self.error.as_ref())
+    }
+}
+
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "reject-reason")]
+    reject_reason: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from a member that is missing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Message<'a> {
+    /// Reads one line. The order of members does not matter, and members of no meaning here are passed over.
+    ///
+    /// Memory is bounded by the line's length, depth by the JSON parser's limit of 128.
+    ///
+    /// # Errors
+    /// Why it is no message.
+    pub fn parse(line: &'a [u8]) -> Result<Self, MessageError> {
+        let line = trim(line);
+        if line.is_empty() {
+            return Err(MessageError::Empty);
+        }
+        let members: Members<'a> = match line.first() {
+            Some(b'{') => serde_json::from_slice(line).map_err(|_| MessageError::NotJson)?,
+            _ if serde_json::from_slice::<&RawValue>(line).is_ok() => {
+                return Err(MessageError::NotAMessage);
+            }
+            _ => return Err(MessageError::NotJson),
+        };
+        let id = members
+            .id
+            .map_or(Some(Id::NULL), |raw| Id::from_json(raw.get()))
+            .ok_or(MessageError::IdTooLong)?;
+        match members.method {
+            Some(method) => Ok(Self::Request(Request {
+                id,
+                method: method_name(method)?,
+                params: members.params,
+            })),
+            None => members.response(id).map(Self::Response),
+        }
+    }
+}
+
+fn method_name(raw: &RawValue) -> Result<String, MessageError> {
+    let mut name: String =
+        serde_json::from_str(raw.get()).map_err(|_| MessageError::NotAMessage)?;
+    crate::error::truncate(&mut name, MAX_METHOD_BYTES);
+    Ok(name)
+}
+
+impl Members<'_> {
+    fn response(&self, id: Id) -> Result<Response, MessageError> {
+        let error = self.error.or(self.reject_reason);
+        if self.result.is_none() && error.is_none() {
+            return Err(MessageError::NotAMessage);
+        }
+        let value = |raw: Option<&RawValue>| match raw {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| MessageError::NotJson),
+            None => Ok(Value::Null),
+        };
+        let error = ErrorReply::from_json(&value(error)?);
+        Ok(Response {
+            id,
+            result: value(self.result)?,
+            error,
+        })
+    }
+}
+
+/// The line of a request, its end included.
+pub fn request_line(id: &Id, method: &str, params: &Value) -> String {
+    format!("{{\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n")
+}
+
+/// The line of an answer, its end included.
+pub fn response_line(id: &Id, result: &Value, error: Option<&ErrorReply>) -> String {
+    match error {
+        None => format!("{{\"id\":{id},\"result\":{result},\"error\":null}}\n"),
+        Some(error) => format!(
+            "{{\"id\":{id},\"result\":null,\"error\":{}}}\n",
+            error.to_json()
+        ),
+    }
+}
