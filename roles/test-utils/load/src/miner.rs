@@ -363,11 +363,7 @@ impl Miner {
                     let channel = self.channels.first_mut();
                     let channel = channel.filter(|channel| !channel.waiting.is_empty());
                     if let Some(channel) = channel {
-                        let last = channel
-                            .waiting
-                            .iter()
-                            .nth(acks - 1)
-                            .map_or(0, |(at, _)| *at);
+                        let last = channel.waiting.get(acks - 1).map_or(0, |(at, _)| *at);
                         channel.acknowledge(last, &self.stats, now);
                         self.stats.accept(acks as u64);
                     }
