@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match stratum_cli::run(stratum_cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", stratum_cli::message(&error));
             ExitCode::FAILURE
         }
     }

@@ -172,6 +172,7 @@ fn each_mistake_in_a_configuration_says_file_key_and_what_to_do() {
         assert!(said.contains(&broken) && said.contains(expected), "{said}");
     }
     let said = fail(&["pool", "-c", &path(&folder, "none.toml")]);
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
     assert!(
         said.contains("write one with `stratum config init pool`"),
         "{said}"
