@@ -12,8 +12,8 @@ use network_helpers_sv2::{CloseCounts, CloseReason, Options, ServerSecurity};
 use pool_core::shard::{PoolConfig, Shard, ShardError};
 use roles_logic_sv2::template_client::TemplateClient;
 use stratum_runtime::{
-    AcceptLimits, BindError, Core as _, CoreRuntimes, Gate, Refusal, Shutdown, SystemClock,
-    accept_loop, bind, drive,
+    AcceptLimits, BindError, Core as _, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown,
+    SystemClock, accept_loop, bind, drive,
 };
 use template_distribution_sv2::CoinbaseOutputConstraints;
 use thiserror::Error;
@@ -97,6 +97,8 @@ pub struct Snapshot {
     pub closed: BTreeMap<&'static str, u64>,
     /// What was not done for miners, by reason.
     pub rejects: BTreeMap<&'static str, u64>,
+    /// Connections whose task panicked: each one is a defect of this program.
+    pub panics: u64,
     /// Shares accepted since start.
     pub shares_accepted: u64,
     /// Hashes that the accepted shares stand for.
@@ -111,6 +113,7 @@ pub struct Snapshot {
 struct Counters {
     gate: Gate,
     closed: CloseCounts,
+    panics: PanicCount,
     rejects: Arc<Named>,
     shares: Arc<Shares>,
     source: watch::Receiver<SourceSnapshot>,
@@ -169,6 +172,7 @@ impl Pool {
         let counters = Arc::new(Counters {
             gate: Gate::new(config.accept),
             closed: CloseCounts::default(),
+            panics: cores.panics().clone(),
             rejects: Arc::default(),
             shares: Arc::default(),
             source: source_snapshot,
@@ -251,6 +255,7 @@ impl Watcher {
                 .collect(),
             closed: closed.filter(|(_, count)| *count > 0).collect(),
             rejects: counters.rejects.all(),
+            panics: counters.panics.count(),
             shares_accepted: counters.shares.accepted(),
             hashes: counters.shares.hashes(),
             shares_rejected: counters.shares.rejected(),

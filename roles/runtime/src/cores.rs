@@ -39,7 +39,22 @@ pub enum SpawnError {
 #[derive(Debug)]
 pub struct CoreRuntimes {
     cores: Vec<Core>,
-    panics: Arc<AtomicU64>,
+    panics: PanicCount,
+}
+
+/// How many tasks of a [`CoreRuntimes`] panicked. A clone goes on counting after the runtimes were given away.
+#[derive(Clone, Debug, Default)]
+pub struct PanicCount(Arc<AtomicU64>);
+
+impl PanicCount {
+    /// The number now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +75,7 @@ impl CoreRuntimes {
         let cores = (0..cores.get()).map(|index| Core::start(index, shutdown.clone()));
         Ok(Self {
             cores: cores.collect::<io::Result<_>>()?,
-            panics: Arc::default(),
+            panics: PanicCount::default(),
         })
     }
 
@@ -81,8 +96,8 @@ impl CoreRuntimes {
     }
 
     /// Tasks that panicked: each one is a defect. Others on the core notice nothing.
-    pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+    pub const fn panics(&self) -> &PanicCount {
+        &self.panics
     }
 
     /// Runs what `make` makes on the core with the fewest tasks. The future need not be `Send`: it never moves.
@@ -99,13 +114,13 @@ impl CoreRuntimes {
             .min_by_key(|core| core.load.load(Ordering::Relaxed));
         let core = least.ok_or(SpawnError::Ended)?;
         let place = Place::take(&core.load);
-        let panics = Arc::clone(&self.panics);
+        let panics = self.panics.clone();
         let start = Box::new(move || {
             tokio::task::spawn_local(async move {
                 let _place = place;
                 let task = pin!(make());
                 if let Err(panic) = catch_panic(task).await {
-                    panics.fetch_add(1, Ordering::Relaxed);
+                    panics.add();
                     error!(panic, "a connection's task panicked: please report this");
                 }
             });
@@ -232,7 +247,7 @@ mod tests {
     #[test]
     fn a_panic_hurts_nobody_else() {
         let cores = two_cores(&Shutdown::new());
-        let panics = Arc::clone(&cores.panics);
+        let panics = cores.panics().clone();
         let (sender, done) = sync_channel(1);
         cores.spawn(|| async { panic!("on purpose") }).unwrap();
         cores
@@ -240,7 +255,7 @@ mod tests {
             .unwrap();
         done.recv().unwrap();
         cores.join();
-        assert_eq!(panics.load(Ordering::Relaxed), 1);
+        assert_eq!(panics.count(), 1);
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod tasks;
 pub use accept::{BACKLOG, BindError, accept_loop, bind};
 pub use admission::{AcceptLimits, Gate, Pass, Refusal};
 pub use clock::SystemClock;
-pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, SpawnError};
+pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, PanicCount, SpawnError};
 pub use drive::{Core, Shell, drive};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};

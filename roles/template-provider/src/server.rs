@@ -8,7 +8,8 @@ use bitcoin_node::Node;
 use bitcoin_node::hub::{HubSnapshot, TemplateHub};
 use network_helpers_sv2::{CloseCounts, CloseReason, Options, ServerSecurity};
 use stratum_runtime::{
-    BindError, CoreRuntimes, Gate, Refusal, Shutdown, SystemClock, accept_loop, bind, drive,
+    BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, SystemClock, accept_loop, bind,
+    drive,
 };
 use template_provider_core::{Downstream, Limits};
 use thiserror::Error;
@@ -63,6 +64,8 @@ pub struct Snapshot {
     pub closed: BTreeMap<&'static str, u64>,
     /// What was not done for clients, by [`template_provider_core::Reject::name`].
     pub rejects: BTreeMap<&'static str, u64>,
+    /// Connections whose task panicked: each one is a defect of this program.
+    pub panics: u64,
     /// Templates, solutions, blocks, and the node.
     pub hub: HubSnapshot,
 }
@@ -71,6 +74,7 @@ pub struct Snapshot {
 struct Counters {
     gate: Gate,
     closed: CloseCounts,
+    panics: PanicCount,
     rejects: Arc<RejectCounts>,
     hub: watch::Receiver<HubSnapshot>,
 }
@@ -105,6 +109,7 @@ impl TemplateProvider {
         let counters = Arc::new(Counters {
             gate: Gate::new(config.accept),
             closed: CloseCounts::default(),
+            panics: cores.panics().clone(),
             rejects: Arc::default(),
             hub: hub.snapshot(),
         });
@@ -166,6 +171,7 @@ impl TemplateProvider {
                 .collect(),
             closed: closed.filter(|(_, count)| *count > 0).collect(),
             rejects: counters.rejects.all(),
+            panics: counters.panics.count(),
             hub: counters.hub.borrow().clone(),
         }
     }
