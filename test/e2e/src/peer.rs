@@ -101,12 +101,12 @@ impl Peer {
 ///
 /// # Panics
 /// When it does not in time.
-pub async fn send_raw(server: SocketAddr, bytes: &[u8]) {
+pub async fn send_raw(server: SocketAddr, bytes: Vec<u8>) {
     let mut stream = TcpStream::connect(server)
         .await
         .expect("the server is there");
     // A server that hangs up meanwhile is what is waited for.
-    let _ = stream.write_all(bytes).await;
+    let _ = stream.write_all(&bytes).await;
     let mut ignored = Vec::new();
     let closed = timeout(PATIENCE, stream.read_to_end(&mut ignored)).await;
     assert!(

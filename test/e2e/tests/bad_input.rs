@@ -21,13 +21,14 @@ use mining_sv2::{
     UpdateChannelError,
 };
 use network_helpers_sv2::Options;
+use noise_sv2::AuthoritySecretKey;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::setup::{Endpoint, SetupRequest};
 use stratum_e2e::panics::PanicWatch;
 use stratum_e2e::peer::{Peer, send_raw};
-use stratum_e2e::programs::{ANYWHERE, Running, pool_config, provider_config, remote};
+use stratum_e2e::programs::{ANYWHERE, Running, endpoint, pool_config, provider_config, remote};
 use stratum_e2e::{PATIENCE, eventually};
-use stratum_mining_device::MiningDevice;
+use stratum_mining_device::{Config as MinerConfig, MiningDevice};
 use stratum_pool::Pool;
 use stratum_runtime::{AcceptLimits, Shutdown};
 use stratum_template_provider::TemplateProvider;
@@ -91,21 +92,14 @@ async fn set_up(server: SocketAddr, protocol: Protocol) -> Peer {
     peer
 }
 
-/// Setup is answered by this error, then the connection is closed.
-async fn refused(
-    server: SocketAddr,
-    setup: SetupConnection<'static>,
-    flags: u32,
-    error_code: &str,
-) {
+/// Setup is answered by this error, with the flags that are not honoured, then the connection is closed.
+async fn refused(server: SocketAddr, setup: SetupConnection<'static>, error_code: &str) {
     let mut peer = Peer::connect(server).await;
     peer.say(&setup).await;
     let answer = peer.hear(SetupConnectionError::KIND).await;
     let answer = SetupConnectionError::from_bytes(&answer).unwrap();
-    assert_eq!(
-        (answer.flags, answer.error_code.as_str()),
-        (flags, Some(error_code))
-    );
+    assert_eq!(answer.error_code.as_str(), Some(error_code));
+    assert_eq!(answer.flags, setup.flags);
     peer.closed().await;
 }
 
@@ -143,40 +137,18 @@ async fn half_a_handshake(server: SocketAddr) {
     assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0);
 }
 
-/// What breaks the rules of bytes, of Noise and of setup, whatever the server is for.
-fn against_any_server(server: SocketAddr, protocol: Protocol) -> Vec<Case> {
-    let ours = setup(protocol);
-    let other = match protocol {
-        Protocol::MINING => Protocol::TEMPLATE_DISTRIBUTION,
-        _ => Protocol::MINING,
-    };
-    let new_version = SetupConnection {
-        min_version: 3,
-        max_version: 9,
-        ..ours.clone()
-    };
-    let new_flags = SetupConnection {
-        flags: 1 << 20,
-        ..ours
-    };
+/// What breaks the rules of bytes and of Noise.
+fn against_bytes(server: SocketAddr, protocol: Protocol) -> Vec<Case> {
     let http = format!(
         "GET / HTTP/1.1\r\nhost: pool\r\nuser-agent: {}\r\n\r\n",
         "x".repeat(100)
     );
     vec![
-        case(&["closed.handshake_timeout"], async move {
-            send_raw(server, &[]).await
-        }),
-        case(&["closed.handshake_timeout"], async move {
-            send_raw(server, &garbage(20)).await
-        }),
+        case(&["closed.handshake_timeout"], send_raw(server, vec![])),
+        case(&["closed.handshake_timeout"], send_raw(server, garbage(20))),
         case(&["closed.handshake_closed"], half_a_handshake(server)),
-        case(&["closed.undecryptable"], async move {
-            send_raw(server, &garbage(4_096)).await
-        }),
-        case(&["closed.undecryptable"], async move {
-            send_raw(server, http.as_bytes()).await
-        }),
+        case(&["closed.undecryptable"], send_raw(server, garbage(4_096))),
+        case(&["closed.undecryptable"], send_raw(server, http.into())),
         case(&["closed.undecryptable"], async move {
             let mut peer = Peer::connect(server).await;
             peer.say_bytes(&garbage(100)).await;
@@ -189,39 +161,44 @@ fn against_any_server(server: SocketAddr, protocol: Protocol) -> Vec<Case> {
         }),
         case(&["closed.payload_too_long"], async move {
             let mut peer = set_up(server, protocol).await;
-            peer.say_frame(0, UNKNOWN_MESSAGE, &vec![0; 300 * 1024])
-                .await;
+            let payload = vec![0; 300 * 1024];
+            peer.say_frame(0, UNKNOWN_MESSAGE, &payload).await;
             peer.closed().await;
         }),
+    ]
+}
+
+/// What breaks the rules that all sub-protocols share.
+fn against_common_rules(server: SocketAddr, protocol: Protocol) -> Vec<Case> {
+    use codes::setup_connection as refusals;
+    let other = match protocol {
+        Protocol::MINING => Protocol::TEMPLATE_DISTRIBUTION,
+        _ => Protocol::MINING,
+    };
+    let new_version = SetupConnection {
+        min_version: 3,
+        max_version: 9,
+        ..setup(protocol)
+    };
+    let new_flags = SetupConnection {
+        flags: 1 << 20,
+        ..setup(protocol)
+    };
+    vec![
         case(&["closed.idle", "rejects.setup-timeout"], async move {
             Peer::connect(server).await.closed().await;
         }),
         case(
             &["closed.protocol", "rejects.unsupported-protocol"],
-            refused(
-                server,
-                setup(other),
-                0,
-                codes::setup_connection::UNSUPPORTED_PROTOCOL,
-            ),
+            refused(server, setup(other), refusals::UNSUPPORTED_PROTOCOL),
         ),
         case(
             &["closed.protocol", "rejects.protocol-version-mismatch"],
-            refused(
-                server,
-                new_version,
-                0,
-                codes::setup_connection::PROTOCOL_VERSION_MISMATCH,
-            ),
+            refused(server, new_version, refusals::PROTOCOL_VERSION_MISMATCH),
         ),
         case(
             &["closed.protocol", "rejects.unsupported-feature-flags"],
-            refused(
-                server,
-                new_flags,
-                1 << 20,
-                codes::setup_connection::UNSUPPORTED_FEATURE_FLAGS,
-            ),
+            refused(server, new_flags, refusals::UNSUPPORTED_FEATURE_FLAGS),
         ),
         case(
             &["closed.peer_closed", "rejects.unknown-extension"],
@@ -239,6 +216,13 @@ fn against_any_server(server: SocketAddr, protocol: Protocol) -> Vec<Case> {
             },
         ),
     ]
+}
+
+fn against_any_server(server: SocketAddr, protocol: Protocol) -> impl Iterator<Item = Case> {
+    let bytes = against_bytes(server, protocol);
+    bytes
+        .into_iter()
+        .chain(against_common_rules(server, protocol))
 }
 
 fn open(user_identity: &str) -> OpenStandardMiningChannel<'static> {
@@ -270,6 +254,39 @@ async fn share_is_refused(peer: &mut Peer, share: SubmitSharesStandard, error_co
         (share.channel_id, 3)
     );
     assert_eq!(answer.error_code.as_str(), Some(error_code));
+}
+
+async fn open_is_refused(server: SocketAddr, user_identity: &str) {
+    let mut peer = set_up(server, Protocol::MINING).await;
+    peer.say(&open(user_identity)).await;
+    let answer = peer.hear(OpenMiningChannelError::KIND).await;
+    let answer = OpenMiningChannelError::from_bytes(&answer).unwrap();
+    let code = codes::open_mining_channel::INVALID_USER_IDENTITY;
+    assert_eq!(answer.error_code.as_str(), Some(code));
+    assert_eq!(answer.request_id, 5);
+    peer.leave().await;
+}
+
+/// Closing a channel that is not there is passed over, updating it is answered.
+async fn channel_is_unknown(server: SocketAddr) {
+    let mut peer = set_up(server, Protocol::MINING).await;
+    let close = CloseChannel {
+        channel_id: 999,
+        reason_code: "".try_into().unwrap(),
+    };
+    peer.say(&close).await;
+    let update = UpdateChannel {
+        channel_id: 999,
+        nominal_hash_rate: 1.0,
+        maximum_target: U256([0xff; 32]),
+    };
+    peer.say(&update).await;
+    let answer = peer.hear(UpdateChannelError::KIND).await;
+    let answer = UpdateChannelError::from_bytes(&answer).unwrap();
+    let code = codes::update_channel::INVALID_CHANNEL_ID;
+    assert_eq!(answer.error_code.as_str(), Some(code));
+    assert_eq!(answer.channel_id, 999);
+    peer.leave().await;
 }
 
 /// What breaks the rules of mining.
@@ -304,18 +321,15 @@ fn against_the_pool(server: SocketAddr) -> Vec<Case> {
         ),
         case(
             &["closed.peer_closed", "rejects.open-refused"],
-            async move {
-                let mut peer = set_up(server, MINING).await;
-                peer.say(&open("sri/solo/bcrt1nobody/rig")).await;
-                let answer = peer.hear(OpenMiningChannelError::KIND).await;
-                let answer = OpenMiningChannelError::from_bytes(&answer).unwrap();
-                let code = codes::open_mining_channel::INVALID_USER_IDENTITY;
-                assert_eq!(
-                    (answer.request_id, answer.error_code.as_str()),
-                    (5, Some(code))
-                );
-                peer.leave().await;
-            },
+            open_is_refused(server, "sri/solo/bcrt1nobody/rig"),
+        ),
+        case(
+            &[
+                "closed.peer_closed",
+                "rejects.update-refused",
+                "rejects.close-of-unknown-channel",
+            ],
+            channel_is_unknown(server),
         ),
         case(
             &["closed.peer_closed", "shares.invalid-channel-id"],
@@ -336,36 +350,6 @@ fn against_the_pool(server: SocketAddr) -> Vec<Case> {
                 let opened = OpenStandardMiningChannelSuccess::from_bytes(&opened).unwrap();
                 let share = share(opened.channel_id, u32::MAX);
                 share_is_refused(&mut peer, share, codes::submit_shares::INVALID_JOB_ID).await;
-                peer.leave().await;
-            },
-        ),
-        case(
-            &[
-                "closed.peer_closed",
-                "rejects.update-refused",
-                "rejects.close-of-unknown-channel",
-            ],
-            async move {
-                let mut peer = set_up(server, MINING).await;
-                let reason_code = "".try_into().unwrap();
-                peer.say(&CloseChannel {
-                    channel_id: 999,
-                    reason_code,
-                })
-                .await;
-                let update = UpdateChannel {
-                    channel_id: 999,
-                    nominal_hash_rate: 1.0,
-                    maximum_target: U256([0xff; 32]),
-                };
-                peer.say(&update).await;
-                let answer = peer.hear(UpdateChannelError::KIND).await;
-                let answer = UpdateChannelError::from_bytes(&answer).unwrap();
-                let code = codes::update_channel::INVALID_CHANNEL_ID;
-                assert_eq!(
-                    (answer.channel_id, answer.error_code.as_str()),
-                    (999, Some(code))
-                );
                 peer.leave().await;
             },
         ),
@@ -554,6 +538,11 @@ impl Stack {
             "{snapshot:#?}"
         );
         assert!(snapshot.anomalies.is_empty(), "{snapshot:#?}");
+        let panics = (
+            self.pool.program.snapshot().panics,
+            self.provider.program.snapshot().panics,
+        );
+        assert_eq!(panics, (0, 0));
         let source = self.pool.program.snapshot().source;
         assert_eq!(
             (source.is_connected, source.failures),
@@ -575,10 +564,10 @@ async fn each_breach_is_answered_and_counted_and_others_notice_nothing() {
     let (pool, provider) = (&stack.pool.program, &stack.provider.program);
     let (server, other) = (pool.local_addr(), provider.local_addr());
 
-    let mut on_pool = against_any_server(server, Protocol::MINING);
-    on_pool.extend(against_the_pool(server));
-    let mut on_provider = against_any_server(other, Protocol::TEMPLATE_DISTRIBUTION);
-    on_provider.extend(against_the_provider(other));
+    let any = against_any_server(server, Protocol::MINING);
+    let on_pool = any.chain(against_the_pool(server));
+    let any = against_any_server(other, Protocol::TEMPLATE_DISTRIBUTION);
+    let on_provider = any.chain(against_the_provider(other));
     let honest = async {
         for _ in 0..4 {
             stack.mining_goes_on().await;
@@ -663,5 +652,22 @@ async fn a_port_in_use_is_a_message_at_start() {
     let expected = format!("port {} is in use by another program", taken.port());
     assert!(error.to_string().contains(&expected), "{error}");
     stack.mining_goes_on().await;
+    stack.stop_undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_another_authority_is_not_mined_for() {
+    let stack = Stack::start();
+    let other = AuthoritySecretKey::from_bytes(&[4; 32]).unwrap();
+    let mut pool = endpoint(stack.pool.program.local_addr());
+    pool.authority = Some(other.public_key());
+    let shutdown = Shutdown::new();
+    let device = MiningDevice::start(MinerConfig::new(pool), shutdown.clone());
+    let failure = async || device.snapshot().last_failure;
+    let failure = eventually("the miner complains", failure, Option::is_some).await;
+    assert!(failure.unwrap().contains("check the authority key"));
+    assert_eq!(device.snapshot().hashes, 0);
+    shutdown.drain();
+    device.join().await;
     stack.stop_undisturbed().await;
 }
