@@ -26,7 +26,9 @@ const EXTRANONCE: [u8; 16] = [5; 16];
 /// An output that commits to witnesses, as templates carry it.
 const COMMITMENT: [u8; 47] = {
     let mut output = [7; 47];
-    let head = [0, 0, 0, 0, 0, 0, 0, 0, 38, 0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+    let head = [
+        0, 0, 0, 0, 0, 0, 0, 0, 38, 0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed,
+    ];
     let mut at = 0;
     while at < head.len() {
         output[at] = head[at];
@@ -81,7 +83,12 @@ fn validation(criterion: &mut Criterion) {
     for (name, job, root, extranonce) in [
         ("standard", job(PATH_LEN), Root::Standard(&root), &[][..]),
         ("extended, no path", job(0), extended, &EXTRANONCE[..]),
-        ("extended, 12 steps", job(PATH_LEN), extended, &EXTRANONCE[..]),
+        (
+            "extended, 12 steps",
+            job(PATH_LEN),
+            extended,
+            &EXTRANONCE[..],
+        ),
     ] {
         let context = ShareContext {
             job: &job,
@@ -96,7 +103,7 @@ fn validation(criterion: &mut Criterion) {
         criterion.bench_function(&format!("validate/{name}"), |bencher| {
             bencher.iter(|| {
                 nonce = nonce.wrapping_add(1);
-                if nonce % SHARES_PER_TIP == 0 {
+                if nonce.is_multiple_of(SHARES_PER_TIP) {
                     seen.clear();
                 }
                 let share = Share {

@@ -15,12 +15,15 @@ fn message<C: AeadCipher>(c: &mut Criterion, name: &str, len: usize) {
     let mut sealer = CipherState::<C>::new(&KEY);
     let mut opener = CipherState::<C>::new(&KEY);
     let mut buffer = vec![0; len + TAG_LEN];
-    c.bench_function(&format!("message {len} bytes, seal and open, {name}"), |b| {
-        b.iter(|| {
-            sealer.seal(&[], black_box(&mut buffer)).unwrap();
-            opener.open(&[], black_box(&mut buffer)).unwrap();
-        });
-    });
+    c.bench_function(
+        &format!("message {len} bytes, seal and open, {name}"),
+        |b| {
+            b.iter(|| {
+                sealer.seal(&[], black_box(&mut buffer)).unwrap();
+                opener.open(&[], black_box(&mut buffer)).unwrap();
+            });
+        },
+    );
 }
 
 fn frame(c: &mut Criterion, len: usize) {
@@ -57,11 +60,18 @@ fn handshakes(c: &mut Criterion) {
     c.bench_function("handshake, responder", |b| {
         b.iter_batched(
             ephemeral,
-            |key| Responder::new(&server, &certificate).respond(&act1, key).unwrap().1,
+            |key| {
+                Responder::new(&server, &certificate)
+                    .respond(&act1, key)
+                    .unwrap()
+                    .1
+            },
             BatchSize::SmallInput,
         );
     });
-    let (_, act2) = Responder::new(&server, &certificate).respond(&act1, ephemeral()).unwrap();
+    let (_, act2) = Responder::new(&server, &certificate)
+        .respond(&act1, ephemeral())
+        .unwrap();
     c.bench_function("handshake, initiator", |b| {
         b.iter_batched(
             || initiator().0,

@@ -195,8 +195,7 @@ impl Bridge {
 
     /// The difficulty of the next job.
     pub fn difficulty(&self) -> Option<Difficulty> {
-        let work = self.work.as_ref()?;
-        Some(self.policy.difficulty(work.work().target()))
+        self.work.as_ref().map(|_| self.policy.difficulty())
     }
 
     /// The next thing to do, in order.
@@ -242,8 +241,8 @@ impl Bridge {
         };
         let extranonce1 = [work.work().extranonce_prefix(), &part].concat();
         self.part = part;
-        self.policy
-            .raise_minimum(self.session.quirks().min_difficulty);
+        let minimum = self.session.quirks().min_difficulty;
+        self.policy.raise_minimum(minimum, now.instant);
         let grant = Grant {
             extranonce1,
             extranonce2_size,
@@ -294,9 +293,13 @@ impl Bridge {
         self.is_cut_off = false;
         let mask = version_mask(self.config.server.version_mask, new.version_mask() != 0);
         self.session.set_version_mask(mask);
+        self.policy.set_upstream(*new.target(), now.instant);
         if self.session.granted().is_some() {
-            self.follow_extranonce(now);
-            self.send(work.line().clone(), is_new_tip, now);
+            if self.follows_extranonce(work) {
+                self.send(work.line().clone(), is_new_tip, now);
+            } else {
+                self.session.reconnect(Reconnect::default(), now);
+            }
         }
         self.take_outputs(now);
     }
@@ -331,18 +334,13 @@ impl Bridge {
         self.work.is_some() && self.session.is_working()
     }
 
-    fn follow_extranonce(&mut self, now: Now) {
-        let Some(work) = self.work.clone() else {
-            return;
-        };
-        let extranonce1 = [work.work().extranonce_prefix(), &self.part].concat();
-        let left = work.work().extranonce_size().checked_sub(self.part.len());
-        let follows = left
-            .filter(|left| *left > 0)
-            .is_some_and(|left| self.session.set_extranonce(extranonce1, left));
-        if !follows {
-            self.session.reconnect(Reconnect::default(), now);
-        }
+    /// Tells the miner the extranonce of this work; whether it can take it.
+    fn follows_extranonce(&mut self, work: &ChannelWork) -> bool {
+        let work = work.work();
+        let extranonce1 = [work.extranonce_prefix(), &self.part].concat();
+        let left = work.extranonce_size().checked_sub(self.part.len());
+        left.filter(|left| *left > 0)
+            .is_some_and(|left| self.session.set_extranonce(extranonce1, left))
     }
 
     /// Sends the work that waited for the miner's authorization.
@@ -362,7 +360,10 @@ impl Bridge {
         if !self.session.is_working() {
             return;
         }
-        let difficulty = self.policy.difficulty(work.work().target());
+        if self.jobs.is_empty() {
+            self.policy.begin(now.instant);
+        }
+        let difficulty = self.policy.difficulty();
         let sent = SentJob {
             name: line.notify().job_id.clone(),
             ntime: line.notify().ntime,
@@ -388,16 +389,9 @@ impl Bridge {
     }
 
     fn difficulty_changed(&mut self, now: Now) {
-        let Some(work) = &self.work else {
-            return;
-        };
-        let difficulty = self.policy.difficulty(work.work().target());
-        let target = difficulty.target();
-        if self
-            .jobs
-            .back()
-            .is_some_and(|job| *job.target.target() != target)
-        {
+        let target = self.policy.difficulty().target();
+        let last = self.jobs.back().map(|job| *job.target.target());
+        if last.is_some_and(|last| last != target) {
             self.send_again(now);
         }
         self.take_outputs(now);
@@ -428,7 +422,8 @@ impl Bridge {
             }
             ServerEvent::SuggestTarget(target) => self.suggest(target, now),
             ServerEvent::MinimumDifficulty(difficulty) => {
-                self.policy.raise_minimum(difficulty.as_f64());
+                let minimum = difficulty.as_f64();
+                self.policy.raise_minimum(minimum, now.instant);
             }
             ServerEvent::JobDue => self.send_again(now),
             ServerEvent::Version(_) => {}

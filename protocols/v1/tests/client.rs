@@ -81,11 +81,11 @@ impl Miner {
     }
 
     fn job(&self) -> Arc<ClientJob> {
-        let jobs = self.events.iter().filter_map(|event| match event {
+        let mut jobs = self.events.iter().filter_map(|event| match event {
             ClientEvent::Work(job) => Some(job.clone()),
             _ => None,
         });
-        jobs.last().unwrap()
+        jobs.next_back().unwrap()
     }
 
     fn submit(&mut self, job: &ClientJob) -> Result<u64, SubmitError> {

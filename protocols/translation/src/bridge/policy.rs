@@ -16,6 +16,8 @@ pub(super) struct DifficultyPolicy {
     fixed: Option<Difficulty>,
     /// No difficulty below this, whoever said so.
     minimum: f64,
+    /// What shares must meet to count upstream.
+    upstream: Target,
 }
 
 impl DifficultyPolicy {
@@ -29,23 +31,34 @@ impl DifficultyPolicy {
             vardiff: Vardiff::new(config, nominal_hashrate, Target::MAX, now)?,
             fixed: None,
             minimum: config.min_difficulty,
+            upstream: Target::MAX,
         })
     }
 
-    /// The difficulty for a job whose shares must meet `upstream`.
-    pub(super) fn difficulty(&self, upstream: &Target) -> Difficulty {
+    /// The difficulty of the next job.
+    pub(super) fn difficulty(&self) -> Difficulty {
         let wanted = match self.fixed {
             Some(fixed) => rounded_down(fixed),
             None => at_most(self.vardiff.target()),
         };
-        let minimum = Target::from_difficulty(self.minimum).unwrap_or(Target::MAX);
-        let floor = at_least(minimum.min(*upstream));
+        let floor = self.floor();
         if wanted < floor { floor } else { wanted }
+    }
+
+    fn floor(&self) -> Difficulty {
+        let minimum = Target::from_difficulty(self.minimum).unwrap_or(Target::MAX);
+        at_least(minimum.min(self.upstream))
+    }
+
+    /// What shares of the jobs to come must meet to count.
+    pub(super) fn set_upstream(&mut self, target: Target, now: Instant) {
+        self.upstream = target;
+        self.vardiff.set_max_target(self.floor().target(), now);
     }
 
     pub(super) fn apply_options(&mut self, options: &PasswordOptions, now: Instant) {
         if let Some(minimum) = options.minimum_difficulty {
-            self.raise_minimum(minimum.as_f64());
+            self.raise_minimum(minimum.as_f64(), now);
         }
         if let Some(start) = options.starting_difficulty {
             self.restart(start.target(), now);
@@ -53,15 +66,22 @@ impl DifficultyPolicy {
         self.fixed = options.fixed_difficulty.or(self.fixed);
     }
 
-    pub(super) const fn raise_minimum(&mut self, minimum: f64) {
+    pub(super) fn raise_minimum(&mut self, minimum: f64, now: Instant) {
         self.minimum = self.minimum.max(minimum);
+        self.vardiff.set_max_target(self.floor().target(), now);
+    }
+
+    /// The miner begins to work: time until now says nothing of it.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.restart(self.vardiff.target(), now);
     }
 
     /// Searches on from another target.
     pub(super) fn restart(&mut self, target: Target, now: Instant) {
+        let limit = self.floor().target();
         let hashrate = target.to_hashrate(self.config.shares_per_minute);
         let restarted =
-            hashrate.and_then(|hashrate| Vardiff::new(self.config, hashrate, Target::MAX, now));
+            hashrate.and_then(|hashrate| Vardiff::new(self.config, hashrate, limit, now));
         if let Ok(vardiff) = restarted {
             self.vardiff = vardiff;
         }

@@ -109,7 +109,10 @@ fn accepted_shares_allocate_nothing() {
         let (msg_type, warm_up) = shares(&mut miner, channel, kind);
         let (allocations, acknowledged) = hand_in(&mut pool, &mut miner, msg_type, &warm_up);
         assert_eq!(acknowledged, SHARES as u32);
-        assert!(allocations > 0, "the memory of shares grows, which the counters see");
+        assert!(
+            allocations > 0,
+            "the memory of shares grows, which the counters see"
+        );
 
         pool.new_tip(HARD);
         miner.work_came(&mut pool);
