@@ -3,7 +3,7 @@
 //! Written strictly, read tolerantly: what goes out has one form that all known miners take, what comes in may have any
 //! form in which the meaning is clear. What is refused is counted by reason and never ends more than its connection.
 //!
-//! - [`line`] cuts a byte stream into lines, [`message`] tells requests from answers, [`client_message`] and
+//! - [`mod@line`] cuts a byte stream into lines, [`message`] tells requests from answers, [`client_message`] and
 //!   [`server_message`] give them meaning.
 //! - [`server`] and [`client`] are the two ends of a connection: lines and time in, lines and events out.
 //! - [`quirks`] knows what certain miners need, [`worker`] what names and passwords carry.
