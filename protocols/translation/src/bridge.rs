@@ -1,9 +1,11 @@
 //! One Sv1 miner on the work of an extended channel.
 //!
 //! The owner keeps the upstream's channels ([`ClientChannels`]) and gives each miner an extranonce and work; the bridge
-//! judges shares and sets difficulties. A share is `true` to the miner when it meets the difficulty of its own job,
-//! which is never easier than what the channel wants: each accepted share counts upstream too, unless the upstream
-//! itself says no, and that is counted beside it ([`UpstreamCounts`]).
+//! judges shares and sets difficulties. A share is `true` to the miner when it meets the difficulty of its own job. Jobs
+//! are never harder than the channel wants, since the upstream credits no more than it asked for; they are easier where
+//! a power of two, or a miner of many on one channel, makes them so. A share that meets the miner's difficulty and not
+//! the channel's goes no further and is counted ([`UpstreamCounts::below_target`]); all others are passed on, and what
+//! the upstream says of them is counted beside.
 //!
 //! [`ClientChannels`]: roles_logic_sv2::channels::client::ClientChannels
 
@@ -16,20 +18,23 @@ use std::sync::Arc;
 use roles_logic_sv2::channels::client::Found;
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::duplicates::DuplicateSet;
+use roles_logic_sv2::job::ChainTip;
 use roles_logic_sv2::share::{
-    RejectReason, Root, Share, ShareContext, ShareLimits, Verdict, validate,
+    AcceptedShare, RejectReason, Root, Share, ShareContext, ShareLimits, Verdict, validate,
 };
-use roles_logic_sv2::target::{ConversionError, ShareTarget};
+use roles_logic_sv2::target::{ConversionError, Difficulty as Credit, ShareTarget, Target};
 use roles_logic_sv2::vardiff::VardiffConfig;
 use sv1_api::client_message::{Authorize, Submit, Subscribe};
 use sv1_api::line::LineTooLong;
 use sv1_api::reject::Reject;
-use sv1_api::server::{CloseReason, Grant, ServerConfig, ServerEvent, ServerOutput, ServerSession};
+use sv1_api::server::{
+    CloseReason, Grant, Job as Sv1Job, ServerConfig, ServerEvent, ServerOutput, ServerSession,
+};
 use sv1_api::server_message::Reconnect;
 use sv1_api::worker::PasswordOptions;
 use sv1_api::{Difficulty, Id};
 
-use crate::mapping::{version, version_mask};
+use crate::mapping::{JobName, MappingError, version, version_mask};
 use policy::DifficultyPolicy;
 pub use work::ChannelWork;
 
@@ -37,7 +42,7 @@ pub use work::ChannelWork;
 pub const DEFAULT_EXTRANONCE2_SIZE: usize = 8;
 
 /// Jobs of one miner that shares may name. One more pushes out the oldest, whose shares are then "job not found".
-pub const MAX_JOBS: usize = 32;
+pub const MAX_JOBS: usize = 16;
 
 /// Shares remembered on one block. Beyond it shares are refused: the difficulty is far too low.
 pub const MAX_SHARES_PER_TIP: usize = 1 << 17;
@@ -68,7 +73,7 @@ pub struct UpstreamShare {
     pub ntime: u32,
     /// Full version.
     pub version: u32,
-    /// The channel's part of the extranonce: the miner's own bytes, then its extranonce2.
+    /// The channel's part of the extranonce: zeros, the miner's own bytes, its extranonce2.
     pub extranonce: Vec<u8>,
     /// The name that it was submitted under.
     pub worker: String,
@@ -93,7 +98,7 @@ impl UpstreamShare {
 pub enum BridgeOutput {
     /// Send this line to the miner.
     Send(Arc<str>),
-    /// Give it work: [`Bridge::attach`] or [`Bridge::refuse`].
+    /// Give it an extranonce, with [`Bridge::grant`], or [`Bridge::refuse`] it.
     Subscribe(Subscribe),
     /// Decide: [`Bridge::answer_authorize`].
     Authorize {
@@ -108,9 +113,11 @@ pub enum BridgeOutput {
     Close(CloseReason),
 }
 
-/// What became of a miner's shares upstream.
+/// What became of a miner's accepted shares upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamCounts {
+    /// Kept here: they meet the miner's difficulty, and not the channel's.
+    pub below_target: u64,
     /// Given to the owner.
     pub passed_on: u64,
     /// Accepted.
@@ -122,15 +129,49 @@ pub struct UpstreamCounts {
 }
 
 /// A job that was sent to this miner.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SentJob {
-    name: String,
+    copy: u32,
     ntime: u32,
     work: Arc<ChannelWork>,
-    target: ShareTarget,
-    extranonce1: Arc<[u8]>,
-    /// Bytes of `extranonce1` that are the upstream's.
-    prefix_size: usize,
+    difficulty: Difficulty,
+    /// What stands before extranonce2, the upstream's prefix included.
+    head: Arc<[u8]>,
+}
+
+impl SentJob {
+    fn name(&self) -> JobName {
+        JobName {
+            job_id: self.work.name(),
+            copy: self.copy,
+        }
+    }
+}
+
+/// What is kept of a miner that left, for its return.
+///
+/// Miners hand in shares of the time before; they are judged as if the connection had lasted.
+#[derive(Debug)]
+pub struct Parked {
+    extranonce1: Vec<u8>,
+    extranonce2_size: usize,
+    policy: DifficultyPolicy,
+    jobs: VecDeque<SentJob>,
+    seen: DuplicateSet,
+    accepted: u64,
+    upstream: UpstreamCounts,
+}
+
+impl Parked {
+    /// The extranonce1 that it worked with.
+    pub fn extranonce1(&self) -> &[u8] {
+        &self.extranonce1
+    }
+
+    /// Bytes of its extranonce2.
+    pub const fn extranonce2_size(&self) -> usize {
+        self.extranonce2_size
+    }
 }
 
 /// One Sv1 miner.
@@ -139,10 +180,11 @@ pub struct Bridge {
     config: BridgeConfig,
     session: ServerSession,
     policy: DifficultyPolicy,
-    /// The miner's own bytes of the channel's extranonce.
-    part: Vec<u8>,
     work: Option<Arc<ChannelWork>>,
+    head: Arc<[u8]>,
     copies: u32,
+    /// A job was sent on this connection.
+    has_begun: bool,
     is_cut_off: bool,
     jobs: VecDeque<SentJob>,
     seen: DuplicateSet,
@@ -160,9 +202,10 @@ impl Bridge {
         Ok(Self {
             session: ServerSession::new(config.server, now),
             policy: DifficultyPolicy::new(config.vardiff, config.nominal_hashrate, now.instant)?,
-            part: Vec::new(),
             work: None,
+            head: Arc::default(),
             copies: 0,
+            has_begun: false,
             is_cut_off: false,
             jobs: VecDeque::new(),
             seen: DuplicateSet::new(MAX_SHARES_PER_TIP),
@@ -186,6 +229,16 @@ impl Bridge {
     /// What became of them upstream.
     pub const fn upstream(&self) -> &UpstreamCounts {
         &self.upstream
+    }
+
+    /// The easiest target that jobs may have for this miner: to be asked for upstream.
+    pub fn max_target(&self) -> Target {
+        self.policy.floor().target()
+    }
+
+    /// Whether jobs go to this miner.
+    pub fn is_mining(&self) -> bool {
+        self.work.is_some() && self.session.is_working()
     }
 
     /// Estimated hashes a second.
@@ -231,16 +284,15 @@ impl Bridge {
         self.take_outputs(now);
     }
 
-    /// Answers `mining.subscribe`: the miner works on `work`, behind `part` of the channel's extranonce.
-    ///
-    /// What is left of the channel's extranonce is the miner's extranonce2; without any, the miner is refused.
-    pub fn attach(&mut self, work: &Arc<ChannelWork>, part: Vec<u8>, session: String, now: Now) {
-        let left = work.work().extranonce_size().checked_sub(part.len());
-        let Some(extranonce2_size) = left.filter(|left| *left > 0) else {
-            return self.refuse(now);
-        };
-        let extranonce1 = [work.work().extranonce_prefix(), &part].concat();
-        self.part = part;
+    /// Answers `mining.subscribe`. Work that shows as many bytes as `extranonce1` and extranonce2 have follows with
+    /// [`Self::set_work`].
+    pub fn grant(
+        &mut self,
+        extranonce1: Vec<u8>,
+        extranonce2_size: usize,
+        session: String,
+        now: Now,
+    ) {
         let minimum = self.session.quirks().min_difficulty;
         self.policy.raise_minimum(minimum, now.instant);
         let grant = Grant {
@@ -250,7 +302,40 @@ impl Bridge {
         };
         self.session.grant(grant, now);
         self.take_outputs(now);
-        self.set_work(work, now);
+    }
+
+    /// Answers `mining.subscribe` of a miner that was here before: it goes on with its extranonce, difficulty and jobs.
+    pub fn grant_again(&mut self, parked: Parked, session: String, now: Now) {
+        let Parked {
+            extranonce1,
+            extranonce2_size,
+            policy,
+            jobs,
+            seen,
+            accepted,
+            upstream,
+        } = parked;
+        self.policy = policy;
+        self.jobs = jobs;
+        self.seen = seen;
+        self.accepted = accepted;
+        self.upstream = upstream;
+        self.grant(extranonce1, extranonce2_size, session, now);
+    }
+
+    /// What to keep of a miner whose connection has ended; `None` where it had not begun to work.
+    pub fn park(self) -> Option<Parked> {
+        let grant = self.session.granted()?;
+        self.work.as_ref()?;
+        Some(Parked {
+            extranonce1: grant.extranonce1.clone(),
+            extranonce2_size: grant.extranonce2_size,
+            policy: self.policy,
+            jobs: self.jobs,
+            seen: self.seen,
+            accepted: self.accepted,
+            upstream: self.upstream,
+        })
     }
 
     /// Answers `mining.subscribe` with a no.
@@ -278,7 +363,7 @@ impl Bridge {
         self.send_first(now);
     }
 
-    /// The channel has other work. A miner that cannot follow its extranonce is told to reconnect.
+    /// The channel has other work. It shows as many bytes as the miner was granted, or the miner is told to reconnect.
     pub fn set_work(&mut self, work: &Arc<ChannelWork>, now: Now) {
         let new = work.work();
         let is_new_tip = self
@@ -286,22 +371,54 @@ impl Bridge {
             .as_ref()
             .is_none_or(|former| former.work().tip() != new.tip());
         if is_new_tip {
-            self.seen.clear();
+            self.forget_before(new.tip());
         }
         self.work = Some(work.clone());
         self.copies = 0;
         self.is_cut_off = false;
         let mask = version_mask(self.config.server.version_mask, new.version_mask() != 0);
         self.session.set_version_mask(mask);
-        self.policy.set_upstream(*new.target(), now.instant);
-        if self.session.granted().is_some() {
-            if self.follows_extranonce(work) {
-                self.send(work.line().clone(), is_new_tip, now);
-            } else {
+        self.policy.set_upstream(*new.target());
+        match self.session.granted() {
+            Some(grant) if grant.extranonce1.len() + grant.extranonce2_size != work.shown() => {
                 self.session.reconnect(Reconnect::default(), now);
             }
+            Some(_) => self.send(work.line(), 0, is_new_tip, now),
+            None => {}
         }
         self.take_outputs(now);
+    }
+
+    /// Shares remembered are of the last tip, and jobs of the one before it are of no more use.
+    fn forget_before(&mut self, tip: &ChainTip) {
+        let former = self.work.as_ref().map(|work| work.work().tip().clone());
+        let is_known = |job: &SentJob| {
+            let job_tip = job.work.work().tip();
+            **job_tip == *tip || former.as_ref().is_some_and(|former| former == job_tip)
+        };
+        // A miner that came back has jobs, and no work yet: its shares are still good if its tip is.
+        let is_back = former.is_none() && self.jobs.iter().any(is_known);
+        if !is_back {
+            self.seen.clear();
+        }
+        if former.is_some() || is_back {
+            self.jobs.retain(is_known);
+        }
+    }
+
+    /// Gives the miner another extranonce, for the jobs to come; `false` when it cannot follow, and is told to reconnect.
+    pub fn change_extranonce(
+        &mut self,
+        extranonce1: Vec<u8>,
+        extranonce2_size: usize,
+        now: Now,
+    ) -> bool {
+        let follows = self.session.set_extranonce(extranonce1, extranonce2_size);
+        if !follows {
+            self.session.reconnect(Reconnect::default(), now);
+        }
+        self.take_outputs(now);
+        follows
     }
 
     /// There is no upstream for now: shares are refused with that reason, the miner stays.
@@ -330,52 +447,43 @@ impl Bridge {
         self.upstream.lost += 1;
     }
 
-    fn is_mining(&self) -> bool {
-        self.work.is_some() && self.session.is_working()
-    }
-
-    /// Tells the miner the extranonce of this work; whether it can take it.
-    fn follows_extranonce(&mut self, work: &ChannelWork) -> bool {
-        let work = work.work();
-        let extranonce1 = [work.extranonce_prefix(), &self.part].concat();
-        let left = work.extranonce_size().checked_sub(self.part.len());
-        left.filter(|left| *left > 0)
-            .is_some_and(|left| self.session.set_extranonce(extranonce1, left))
-    }
-
     /// Sends the work that waited for the miner's authorization.
     fn send_first(&mut self, now: Now) {
-        if self.jobs.is_empty()
+        if !self.has_begun
             && let Some(work) = self.work.clone()
         {
-            self.send(work.line().clone(), true, now);
+            self.send(work.line(), 0, true, now);
             self.take_outputs(now);
         }
     }
 
-    fn send(&mut self, line: Arc<sv1_api::server::Job>, clean: bool, now: Now) {
-        let (Some(work), Some(grant)) = (&self.work, self.session.granted()) else {
+    fn send(&mut self, line: Result<Arc<Sv1Job>, MappingError>, copy: u32, clean: bool, now: Now) {
+        let (Some(work), Ok(line)) = (self.work.clone(), line) else {
+            // Work has its coinbase, so its line can always be written.
             return;
         };
-        if !self.session.is_working() {
+        let Some(grant) = self.session.granted().filter(|_| self.session.is_working()) else {
             return;
-        }
-        if self.jobs.is_empty() {
+        };
+        if !self.has_begun {
+            self.has_begun = true;
             self.policy.begin(now.instant);
         }
+        let is_same_head = self.head.strip_prefix(work.hidden()) == Some(&*grant.extranonce1);
+        if !is_same_head {
+            self.head = [work.hidden(), &grant.extranonce1].concat().into();
+        }
         let difficulty = self.policy.difficulty();
-        let sent = SentJob {
-            name: line.notify().job_id.clone(),
-            ntime: line.notify().ntime,
-            work: work.clone(),
-            target: ShareTarget::new(difficulty.target()),
-            extranonce1: grant.extranonce1.as_slice().into(),
-            prefix_size: grant.extranonce1.len().saturating_sub(self.part.len()),
-        };
         if self.jobs.len() >= MAX_JOBS {
             self.jobs.pop_front();
         }
-        self.jobs.push_back(sent);
+        self.jobs.push_back(SentJob {
+            copy,
+            ntime: line.notify().ntime,
+            work,
+            difficulty,
+            head: self.head.clone(),
+        });
         self.session.set_difficulty(difficulty);
         self.session.send_job(&line, clean, now);
     }
@@ -384,14 +492,14 @@ impl Bridge {
     fn send_again(&mut self, now: Now) {
         if let Some(work) = self.work.clone() {
             self.copies = self.copies.wrapping_add(1);
-            self.send(work.copy(self.copies, now), false, now);
+            self.send(work.copy(self.copies, now), self.copies, false, now);
         }
     }
 
     fn difficulty_changed(&mut self, now: Now) {
-        let target = self.policy.difficulty().target();
-        let last = self.jobs.back().map(|job| *job.target.target());
-        if last.is_some_and(|last| last != target) {
+        let difficulty = self.policy.difficulty();
+        let last = self.jobs.back().map(|job| job.difficulty);
+        if last.is_some_and(|last| last != difficulty) {
             self.send_again(now);
         }
         self.take_outputs(now);
@@ -430,7 +538,7 @@ impl Bridge {
         }
     }
 
-    fn suggest(&mut self, target: roles_logic_sv2::target::Target, now: Now) {
+    fn suggest(&mut self, target: Target, now: Now) {
         self.policy.restart(target, now.instant);
         if self.is_mining() {
             self.difficulty_changed(now);
@@ -448,30 +556,23 @@ impl Bridge {
         }
     }
 
-    /// Judges a share by its own job, and passes it on when it counts, or when it is a block whatever it counts.
-    fn judge(
-        &mut self,
-        submit: &Submit,
-        now: Now,
-    ) -> Result<roles_logic_sv2::target::Difficulty, Reject> {
+    /// Judges a share by its own job, and passes it on when it counts upstream, or when it is a block whatever it counts.
+    fn judge(&mut self, submit: &Submit, now: Now) -> Result<Credit, Reject> {
         if self.is_cut_off {
             return Err(Reject::NoUpstream);
         }
+        let name: JobName = submit.job_id.parse().map_err(|_| Reject::JobNotFound)?;
         let mut jobs = self.jobs.iter().rev();
-        let job = jobs
-            .find(|job| job.name == submit.job_id)
-            .ok_or(Reject::JobNotFound)?;
+        let job = jobs.find(|job| job.name() == name);
+        let job = job.ok_or(Reject::JobNotFound)?;
         let work = job.work.work();
         let tip = self.work.as_ref().map(|work| work.work().tip());
         let is_zero = submit.ntime == 0 && self.session.quirks().zero_ntime_is_jobs;
+        let mask = self.session.version_mask();
         let share = Share {
             nonce: submit.nonce,
             ntime: if is_zero { job.ntime } else { submit.ntime },
-            version: version(
-                work.version(),
-                self.session.version_mask(),
-                submit.version_bits,
-            ),
+            version: version(work.version(), mask, submit.version_bits),
             extranonce: &submit.extranonce2,
         };
         let context = ShareContext {
@@ -479,29 +580,29 @@ impl Bridge {
             tip: work.tip(),
             is_stale: tip != Some(work.tip()),
             job_min_ntime: work.min_ntime(),
-            target: &job.target,
+            target: &ShareTarget::new(job.difficulty.target()),
             root: Root::Extended {
-                extranonce_prefix: &job.extranonce1,
+                extranonce_prefix: &job.head,
             },
         };
-        let Verdict { outcome, block } =
-            validate(&context, &share, &self.config.limits, &mut self.seen, now);
-        if outcome.is_ok() || block.is_some() {
-            let part = job.extranonce1.get(job.prefix_size..).unwrap_or_default();
+        let limits = &self.config.limits;
+        let Verdict { outcome, block } = validate(&context, &share, limits, &mut self.seen, now);
+        let counts = |share: &AcceptedShare| work.target().is_met_by(&share.hash);
+        if block.is_some() || outcome.as_ref().is_ok_and(counts) {
             self.upstream.passed_on += 1;
+            let own = job.head.get(work.extranonce_prefix().len()..);
+            let worker = self.session.worker(&submit.worker);
             self.outputs.push_back(BridgeOutput::Share(UpstreamShare {
                 work: job.work.clone(),
                 nonce: share.nonce,
                 ntime: share.ntime,
                 version: share.version,
-                extranonce: [part, share.extranonce].concat(),
-                worker: self
-                    .session
-                    .worker(&submit.worker)
-                    .unwrap_or_default()
-                    .to_owned(),
+                extranonce: [own.unwrap_or_default(), share.extranonce].concat(),
+                worker: worker.unwrap_or_default().to_owned(),
                 is_block: block.is_some(),
             }));
+        } else if outcome.is_ok() {
+            self.upstream.below_target += 1;
         }
         outcome.map(|share| share.difficulty).map_err(reject)
     }

@@ -26,6 +26,14 @@ pub enum MappingError {
     /// The text is no name that a job was given.
     #[error("not the name of a job")]
     BadJobName,
+    /// The channel leaves its miners fewer extranonce bytes than they are to be shown.
+    #[error("the channel has {available} bytes of extranonce, {shown} are to be the miners'")]
+    ExtranonceTooShort {
+        /// Bytes that the channel has.
+        available: usize,
+        /// Bytes that miners are to be shown.
+        shown: usize,
+    },
 }
 
 /// How a job of a channel is called in Sv1: `7`, and `7-1` when the same job is sent a second time.
@@ -33,7 +41,7 @@ pub enum MappingError {
 /// A miner that gets a job again would mine the same headers again, or ignore it: a copy has a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobName {
-    /// The channel's job.
+    /// The job: the channel's number for it, or one that its owner gives.
     pub job_id: u32,
     /// How often it was sent before.
     pub copy: u32,
@@ -88,14 +96,21 @@ pub fn notify(
 
 /// What an extended channel mines as `mining.notify`, with the block time given.
 ///
+/// `hidden` are the first bytes of the extranonce that stand in the coinbase and are not shown as extranonce.
+///
 /// # Errors
 /// Work of a standard channel, whose coinbase is not known.
-pub fn notify_of_work(work: &Work, name: JobName, ntime: u32) -> Result<Notify, MappingError> {
+pub fn notify_of_work(
+    work: &Work,
+    hidden: &[u8],
+    name: JobName,
+    ntime: u32,
+) -> Result<Notify, MappingError> {
     let job = work.job().ok_or(MappingError::NoCoinbase)?;
     Ok(Notify {
         job_id: name.to_string(),
         prev_hash: work.tip().prev_hash,
-        coinbase_prefix: job.coinbase().prefix().to_vec(),
+        coinbase_prefix: [job.coinbase().prefix(), hidden].concat(),
         coinbase_suffix: job.coinbase().suffix().to_vec(),
         merkle_path: job.merkle_path().to_vec(),
         version: work.version(),
@@ -166,7 +181,13 @@ pub const fn version_mask(operator: u32, is_rolling_allowed: bool) -> u32 {
 ///
 /// Longer names keep their beginning, and a digest keeps them distinct.
 pub fn worker_identity(name: &str) -> String {
-    if name.len() <= MAX_WORKER_IDENTITY_LEN {
+    shortened(name, MAX_WORKER_IDENTITY_LEN)
+}
+
+/// A name in at most `max_len` bytes. Longer ones keep their beginning, and a digest of nine characters keeps them
+/// distinct.
+pub fn shortened(name: &str, max_len: usize) -> String {
+    if name.len() <= max_len {
         return name.to_owned();
     }
     let digest = sha256d(name.as_bytes());
@@ -175,7 +196,7 @@ pub fn worker_identity(name: &str) -> String {
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let room = MAX_WORKER_IDENTITY_LEN - digest.len() - 1;
+    let room = max_len.saturating_sub(digest.len() + 1);
     let end = (0..=room).rev().find(|at| name.is_char_boundary(*at));
     let start = name.get(..end.unwrap_or(0)).unwrap_or_default();
     format!("{start}~{digest}")

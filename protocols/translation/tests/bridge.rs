@@ -16,7 +16,8 @@ use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_translation::bridge::{Bridge, BridgeConfig, BridgeOutput, ChannelWork, UpstreamShare};
-use stratum_translation::difficulty::at_least;
+use stratum_translation::difficulty::at_most;
+use stratum_translation::mapping::MappingError;
 use sv1_api::client::{
     ClientConfig, ClientEvent, ClientJob, ClientOutput, ClientSession, FoundShare,
 };
@@ -140,7 +141,8 @@ impl Farm {
 
     fn work(&self) -> Arc<ChannelWork> {
         let work = self.upstream.work(CHANNEL).unwrap().clone();
-        Arc::new(ChannelWork::new(work, self.now).unwrap())
+        let name = work.job_id();
+        Arc::new(ChannelWork::shared(work, name, self.part.len() + 8).unwrap())
     }
 
     fn give_work(&mut self) {
@@ -186,8 +188,9 @@ impl Farm {
                 self.lines.push(line.trim_end().to_owned());
             }
             BridgeOutput::Subscribe(_) => {
-                let (work, part) = (self.work(), self.part.clone());
-                self.bridge.attach(&work, part, "s1".to_owned(), self.now);
+                let part = self.part.clone();
+                self.bridge.grant(part, 8, "s1".to_owned(), self.now);
+                self.bridge.set_work(&self.work(), self.now);
             }
             BridgeOutput::Authorize { id, authorize } => {
                 assert_eq!(authorize.password.as_deref(), Some(&*self.password));
@@ -247,6 +250,11 @@ impl Farm {
     }
 }
 
+/// An upstream that leaves the difficulty to us.
+fn hard() -> Target {
+    Target::from_difficulty(2f64.powi(60)).unwrap()
+}
+
 fn share(job: &ClientJob, nonce: u32) -> FoundShare<'static> {
     FoundShare {
         extranonce2: &[0, 0, 0, 0, 0, 0, 0, 1],
@@ -290,7 +298,7 @@ fn the_difficulty_comes_immediately_before_its_job() {
     let at = farm
         .lines
         .iter()
-        .position(|line| line.contains("mining.notify"))
+        .position(|line| line.contains(r#""method":"mining.notify""#))
         .unwrap();
     assert!(
         farm.lines[at - 1].contains("mining.set_difficulty"),
@@ -306,18 +314,11 @@ fn the_difficulty_comes_immediately_before_its_job() {
 
 #[test]
 fn older_jobs_are_judged_at_their_own_difficulty() {
-    let mut farm = Farm::new();
+    let mut farm = Farm::with(hard(), true, "x");
     let easy = farm.last_job();
-    // The upstream wants harder shares from the next job on.
-    let hard_target = Target::from_difficulty(2f64.powi(-20)).unwrap();
-    farm.says(SetTarget {
-        channel_id: CHANNEL,
-        maximum_target: hard_target.to_le_bytes().into(),
-    });
-    farm.job(2, Some(MIN_NTIME), true);
-    farm.give_work();
+    // The miner wants harder shares from the next job on.
+    farm.sends(r#"{"id":50,"method":"mining.suggest_difficulty","params":[0.0009765625]}"#);
     let hard = farm.last_job();
-    assert_eq!(hard.difficulty(), at_least(hard_target));
     assert!(easy.difficulty() < hard.difficulty());
     let nonce = farm.find(&easy, |hash| {
         easy.target().is_met_by(hash) && !hard.target().is_met_by(hash)
@@ -329,11 +330,32 @@ fn older_jobs_are_judged_at_their_own_difficulty() {
     farm.submit(&hard, nonce);
     assert_eq!(farm.verdicts, [None, Some(ErrorCode::LOW_DIFFICULTY)]);
     assert_eq!(farm.rejects(Reject::LowDifficulty), 1);
-    let passed = farm.shares.iter().map(|share| share.work.work());
-    let counts = passed
-        .map(|work| (work.job_id(), *work.target()))
-        .collect::<Vec<_>>();
-    assert_eq!(counts, [(1, Target::MAX)]);
+    assert_eq!(farm.bridge.upstream().below_target, 1);
+}
+
+#[test]
+fn what_counts_for_the_miner_and_not_upstream_is_kept_and_counted() {
+    let mut farm = Farm::new();
+    let hard_target = Target::from_difficulty(2f64.powi(-20)).unwrap();
+    farm.says(SetTarget {
+        channel_id: CHANNEL,
+        maximum_target: hard_target.to_le_bytes().into(),
+    });
+    farm.job(2, Some(MIN_NTIME), true);
+    farm.give_work();
+    let job = farm.last_job();
+    let nonce = farm.find(&job, |hash| {
+        job.target().is_met_by(hash) && !hard_target.is_met_by(hash)
+    });
+    farm.submit(&job, nonce);
+    let counts = *farm.bridge.upstream();
+    assert_eq!((counts.below_target, counts.passed_on), (1, 0));
+    let nonce = farm.find(&job, |hash| hard_target.is_met_by(hash));
+    farm.submit(&job, nonce);
+    let counts = *farm.bridge.upstream();
+    assert_eq!((counts.below_target, counts.passed_on), (1, 1));
+    assert_eq!(farm.verdicts, [None, None]);
+    assert_eq!((farm.bridge.accepted(), farm.shares.len()), (2, 1));
 }
 
 #[test]
@@ -363,16 +385,16 @@ fn a_job_is_repeated_under_another_name_and_its_shares_find_their_way() {
 
 #[test]
 fn fast_miners_get_harder_jobs_and_silent_ones_easier() {
-    let mut farm = Farm::new();
+    let mut farm = Farm::with(hard(), true, "x");
     let start = farm.last_job().difficulty();
     let mut from = 0;
-    for _ in 0..200 {
+    // Each one would make jobs harder still, and shares of hard jobs take time to find.
+    while farm.last_job().difficulty().as_f64() < 16.0 * start.as_f64() {
         farm.waits(1);
         let job = farm.last_job();
         from = farm.mine(&job, from) + 1;
     }
     let fast = farm.last_job().difficulty();
-    assert!(fast > start, "{start:?} {fast:?}");
     assert_eq!(fast.as_f64().log2().fract(), 0.0);
     assert!(farm.verdicts.iter().all(Option::is_none));
     farm.waits(1_000);
@@ -380,22 +402,35 @@ fn fast_miners_get_harder_jobs_and_silent_ones_easier() {
 }
 
 #[test]
-fn no_job_is_easier_than_what_counts_upstream() {
-    let target = Target::from_difficulty(3.0).unwrap();
-    let mut farm = Farm::with(target, true, "d=0.001");
-    assert_eq!(farm.last_job().difficulty().as_f64(), 4.0);
-    farm.waits(2_000);
-    assert_eq!(farm.last_job().difficulty().as_f64(), 4.0);
+fn no_job_is_harder_than_what_the_upstream_credits() {
+    for (upstream, password, expected) in [
+        (3.0, "d=1000", 2.0),
+        (4.0, "d=1000", 4.0),
+        (3.0, "x=1000", 2.0),
+        (1e6, "d=1000", 512.0),
+        // A miner that takes no less gets no less: what it gives away is asked of the upstream.
+        (3.0, "md=1000", 1024.0),
+    ] {
+        let target = Target::from_difficulty(upstream).unwrap();
+        let farm = Farm::with(target, true, password);
+        let given = farm.last_job().difficulty();
+        assert_eq!(given.as_f64(), expected, "{upstream} {password}");
+        let is_minimum = password.starts_with("md");
+        assert_eq!(given <= at_most(target), !is_minimum);
+        if is_minimum {
+            assert_eq!(farm.bridge.max_target(), given.target());
+        }
+    }
 }
 
 #[test]
 fn a_password_fixes_the_difficulty_or_where_it_starts() {
-    let mut farm = Farm::with(Target::MAX, true, "x,d=100");
+    let mut farm = Farm::with(hard(), true, "x,d=100");
     assert_eq!(farm.last_job().difficulty().as_f64(), 64.0);
     farm.waits(2_000);
     assert_eq!(farm.last_job().difficulty().as_f64(), 64.0);
 
-    let mut farm = Farm::with(Target::MAX, true, "x=1024");
+    let mut farm = Farm::with(hard(), true, "x=1024");
     let start = farm.last_job().difficulty().as_f64();
     assert!((512.0..=1024.0).contains(&start), "{start}");
     farm.waits(200);
@@ -404,7 +439,7 @@ fn a_password_fixes_the_difficulty_or_where_it_starts() {
 
 #[test]
 fn a_suggestion_is_where_the_search_goes_on() {
-    let mut farm = Farm::new();
+    let mut farm = Farm::with(hard(), true, "x");
     farm.sends(r#"{"id":50,"method":"mining.suggest_difficulty","params":[4096]}"#);
     let difficulty = farm.last_job().difficulty().as_f64();
     assert!((2048.0..=4096.0).contains(&difficulty), "{difficulty}");
@@ -435,7 +470,31 @@ fn shares_of_an_earlier_block_or_an_unknown_job_are_refused() {
 }
 
 #[test]
-fn another_prefix_is_followed_or_ends_in_a_reconnect() {
+fn another_prefix_changes_nothing_for_the_miner() {
+    let mut farm = Farm::new();
+    let old = farm.last_job();
+    farm.says(SetExtranoncePrefix {
+        channel_id: CHANNEL,
+        extranonce_prefix: [8; 4].as_slice().try_into().unwrap(),
+    });
+    farm.job(2, Some(MIN_NTIME), true);
+    farm.give_work();
+    let new = farm.last_job();
+    farm.mine(&old, 0);
+    farm.mine(&new, 0);
+    assert_eq!(farm.verdicts, [None, None]);
+    for passed in std::mem::take(&mut farm.shares) {
+        let work = passed.work.work();
+        let hash = work.header(&passed.found()).unwrap().hash();
+        let expected = if work.job_id() == 1 { &old } else { &new };
+        assert!(expected.target().is_met_by(&hash));
+    }
+    let told = |line: &String| line.contains("set_extranonce") || line.contains("reconnect");
+    assert!(!farm.lines.iter().any(told), "{:?}", farm.lines);
+}
+
+#[test]
+fn another_size_is_followed_or_ends_in_a_reconnect() {
     for follows in [true, false] {
         let mut farm = Farm::new();
         if !follows {
@@ -445,10 +504,9 @@ fn another_prefix_is_followed_or_ends_in_a_reconnect() {
             farm.sends(r#"{"id":2,"method":"mining.authorize","params":["alice.rig1","x"]}"#);
         }
         let old = farm.last_job();
-        farm.says(SetExtranoncePrefix {
-            channel_id: CHANNEL,
-            extranonce_prefix: [8; 4].as_slice().try_into().unwrap(),
-        });
+        farm.part = vec![7];
+        let part = farm.part.clone();
+        assert_eq!(farm.bridge.change_extranonce(part, 8, farm.now), follows);
         farm.job(2, Some(MIN_NTIME), true);
         farm.give_work();
         if follows {
@@ -456,19 +514,60 @@ fn another_prefix_is_followed_or_ends_in_a_reconnect() {
             farm.mine(&old, 0);
             farm.mine(&new, 0);
             assert_eq!(farm.verdicts, [None, None]);
-            for passed in std::mem::take(&mut farm.shares) {
-                let work = passed.work.work();
-                let hash = work.header(&passed.found()).unwrap().hash();
-                let expected = if work.job_id() == 1 { &old } else { &new };
-                assert!(expected.target().is_met_by(&hash));
-            }
+            assert_eq!(farm.shares[0].extranonce, [7, 7, 0, 0, 0, 0, 0, 0, 0, 1]);
+            assert_eq!(farm.shares[1].extranonce, [0, 7, 0, 0, 0, 0, 0, 0, 0, 1]);
             assert_eq!(farm.closed, None);
         } else {
-            assert!(farm.lines.last().unwrap().contains("client.reconnect"));
+            let told = |line: &String| line.contains("client.reconnect");
+            assert!(farm.lines.iter().any(told), "{:?}", farm.lines);
             farm.waits(1);
             assert_eq!(farm.closed, Some(CloseReason::Reconnect));
         }
     }
+}
+
+#[test]
+fn a_miner_that_comes_back_goes_on_where_it_was() {
+    let mut farm = Farm::new();
+    let job = farm.last_job();
+    let nonce = farm.mine(&job, 0);
+    let fresh = Bridge::new(config(), farm.now).unwrap();
+    let parked = std::mem::replace(&mut farm.bridge, fresh).park().unwrap();
+    assert_eq!(
+        (parked.extranonce1(), parked.extranonce2_size()),
+        (&[7, 7][..], 8)
+    );
+    farm.bridge.handle_line(
+        br#"{"id":1,"method":"mining.subscribe","params":["cgminer/4.12","s1"]}"#,
+        farm.now,
+    );
+    assert!(matches!(
+        farm.bridge.poll_output(),
+        Some(BridgeOutput::Subscribe(_))
+    ));
+    farm.bridge.grant_again(parked, "s1".to_owned(), farm.now);
+    farm.bridge.set_work(&farm.work(), farm.now);
+    farm.sends(r#"{"id":2,"method":"mining.authorize","params":["alice.rig1","x"]}"#);
+    let again = |nonce: u32| {
+        format!(
+            r#"{{"id":9,"method":"mining.submit","params":["alice.rig1","{}","0000000000000001","{:08x}","{nonce:08x}"]}}"#,
+            job.notify().job_id,
+            job.notify().ntime,
+        )
+    };
+    // Without the version bits it is another header.
+    let other = (0..).find(|nonce| {
+        let found = FoundShare {
+            version: job.notify().version,
+            ..share(&job, *nonce)
+        };
+        job.target().is_met_by(&job.header(&found).hash())
+    });
+    farm.sends(&again(other.unwrap()));
+    farm.sends(&again(other.unwrap()));
+    assert_eq!(farm.bridge.accepted(), 2, "one before, one after, {nonce}");
+    assert_eq!(farm.rejects(Reject::Duplicate), 1);
+    assert_eq!(farm.bridge.upstream().passed_on, 2);
 }
 
 #[test]
@@ -504,12 +603,13 @@ fn without_an_upstream_shares_are_refused_and_the_miner_stays() {
 }
 
 #[test]
-fn a_channel_without_room_for_an_extranonce2_takes_no_miner() {
-    let mut farm = Farm::new();
-    farm.bridge = Bridge::new(config(), farm.now).unwrap();
-    farm.part = vec![7; 10];
-    farm.sends(r#"{"id":1,"method":"mining.subscribe","params":[]}"#);
-    assert_eq!(farm.rejects(Reject::SubscribeRefused), 1);
+fn a_channel_without_room_for_the_miners_bytes_makes_no_work() {
+    let farm = Farm::new();
+    let work = farm.upstream.work(CHANNEL).unwrap().clone();
+    assert!(ChannelWork::new(work.clone(), 1, 10).is_ok());
+    let error = ChannelWork::new(work, 1, 11).unwrap_err();
+    let (available, shown) = (10, 11);
+    assert_eq!(error, MappingError::ExtranonceTooShort { available, shown });
 }
 
 #[test]
@@ -517,6 +617,7 @@ fn btcpools_agent_may_write_zero_for_the_jobs_ntime() {
     for (agent, verdict) in [("btccom-agent/0.1", "true"), ("other/1", "null")] {
         let mut farm = Farm::new();
         let job = farm.last_job();
+        farm.password = "d=0.0000000001".to_owned();
         farm.bridge = Bridge::new(config(), farm.now).unwrap();
         farm.sends(&format!(
             r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#

@@ -60,7 +60,8 @@ impl Lines {
         input: &mut &'i [u8],
     ) -> Option<Result<&'s [u8], LineTooLong>> {
         if std::mem::take(&mut self.is_given) {
-            self.unfinished.clear();
+            // Its memory as well: most connections wait most of the time, between lines.
+            self.unfinished = Vec::new();
         }
         loop {
             let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
@@ -98,6 +99,11 @@ impl Lines {
         } else {
             self.unfinished.len()
         }
+    }
+
+    /// Whether the stream may end here: no part of a line has arrived.
+    pub fn is_between_lines(&self) -> bool {
+        !self.is_skipping && self.held() == 0
     }
 
     fn keep(&mut self, input: &mut &[u8]) -> Result<(), LineTooLong> {

@@ -208,6 +208,8 @@ pub struct ServerSession {
     suggested: Option<Target>,
     difficulty: Difficulty,
     sent_difficulty: Option<Difficulty>,
+    /// What the miner last heard it may roll, in the answer to `mining.configure` too.
+    told_mask: u32,
     sent_mask: Option<u32>,
     waiting_job: Option<Arc<Job>>,
     asked: VecDeque<(u64, Asked)>,
@@ -290,6 +292,7 @@ impl ServerSession {
             suggested: None,
             difficulty: Difficulty::ONE,
             sent_difficulty: None,
+            told_mask: 0,
             sent_mask: None,
             waiting_job: None,
             asked: VecDeque::new(),
@@ -497,6 +500,7 @@ impl ServerSession {
             self.follows_extranonce = true;
         }
         let mask = self.version_mask().unwrap_or(0);
+        self.told_mask = mask;
         self.reply(id, &ConfigureReply::answer(configure, mask).to_json());
         if let Some(difficulty) = configure.minimum_difficulty
             && configure.asks_for(MINIMUM_DIFFICULTY)
@@ -700,10 +704,11 @@ impl ServerSession {
             .asked_mask
             .map(|asked| asked & self.config.version_mask);
         let is_news = match mask {
-            Some(0) => self.sent_mask.is_some_and(|sent| sent != 0),
+            Some(0) => self.told_mask != 0,
             mask => mask != self.sent_mask,
         };
         if let Some(mask) = mask.filter(|_| is_news) {
+            self.told_mask = mask;
             self.sent_mask = Some(mask);
             self.tell(&ServerMessage::SetVersionMask(mask));
         }

@@ -8,8 +8,11 @@ use sv1_api::worker::PasswordOptions;
 
 use crate::difficulty::{at_least, at_most, rounded_down};
 
-/// The difficulty of one miner: always a power of two, and never easier than what counts upstream.
-#[derive(Debug)]
+/// The difficulty of one miner: always a power of two, and not above the upstream's.
+///
+/// A share earns what the upstream asked for, however much more the miner was asked for: any more would be given away.
+/// Only a minimum (the operator's, or one below which the miner does not work) goes above.
+#[derive(Clone, Debug)]
 pub(super) struct DifficultyPolicy {
     config: VardiffConfig,
     vardiff: Vardiff,
@@ -26,12 +29,15 @@ impl DifficultyPolicy {
         nominal_hashrate: f64,
         now: Instant,
     ) -> Result<Self, ConversionError> {
+        let minimum = config.min_difficulty;
+        let easiest = at_least(Target::from_difficulty(minimum)?).target();
         Ok(Self {
             config,
-            vardiff: Vardiff::new(config, nominal_hashrate, Target::MAX, now)?,
+            vardiff: Vardiff::new(config, nominal_hashrate, easiest, now)?,
             fixed: None,
-            minimum: config.min_difficulty,
-            upstream: Target::MAX,
+            minimum,
+            // Until an upstream asks for less, nothing is too hard.
+            upstream: Target::from_le_bytes([0; 32]),
         })
     }
 
@@ -41,19 +47,20 @@ impl DifficultyPolicy {
             Some(fixed) => rounded_down(fixed),
             None => at_most(self.vardiff.target()),
         };
+        let ceiling = at_most(self.upstream);
+        let capped = if wanted < ceiling { wanted } else { ceiling };
         let floor = self.floor();
-        if wanted < floor { floor } else { wanted }
+        if capped < floor { floor } else { capped }
     }
 
-    fn floor(&self) -> Difficulty {
-        let minimum = Target::from_difficulty(self.minimum).unwrap_or(Target::MAX);
-        at_least(minimum.min(self.upstream))
+    /// No difficulty is below this one.
+    pub(super) fn floor(&self) -> Difficulty {
+        at_least(Target::from_difficulty(self.minimum).unwrap_or(Target::MAX))
     }
 
     /// What shares of the jobs to come must meet to count.
-    pub(super) fn set_upstream(&mut self, target: Target, now: Instant) {
+    pub(super) const fn set_upstream(&mut self, target: Target) {
         self.upstream = target;
-        self.vardiff.set_max_target(self.floor().target(), now);
     }
 
     pub(super) fn apply_options(&mut self, options: &PasswordOptions, now: Instant) {
@@ -78,10 +85,10 @@ impl DifficultyPolicy {
 
     /// Searches on from another target.
     pub(super) fn restart(&mut self, target: Target, now: Instant) {
-        let limit = self.floor().target();
+        let easiest = self.floor().target();
         let hashrate = target.to_hashrate(self.config.shares_per_minute);
         let restarted =
-            hashrate.and_then(|hashrate| Vardiff::new(self.config, hashrate, limit, now));
+            hashrate.and_then(|hashrate| Vardiff::new(self.config, hashrate, easiest, now));
         if let Ok(vardiff) = restarted {
             self.vardiff = vardiff;
         }

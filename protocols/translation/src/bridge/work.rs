@@ -9,23 +9,55 @@ use sv1_api::server::Job as Sv1Job;
 
 use crate::mapping::{JobName, MappingError, notify_of_work};
 
-/// What a channel mines, with its line for miners: made once, shared by all that mine on the channel.
+/// What a channel mines, in the form that miners on it get.
+///
+/// Of the channel's extranonce the miners see the last bytes only; what stands before, the upstream's prefix and zeros
+/// of our own, is part of the coinbase that they are sent. So neither another prefix nor another upstream changes what
+/// a miner was told when it subscribed, and the many that cannot follow a change need not be told of one.
 #[derive(Debug)]
 pub struct ChannelWork {
     work: Work,
     job: Arc<Job>,
-    line: Arc<Sv1Job>,
+    name: u32,
+    shown: usize,
+    /// The upstream's prefix and our zeros.
+    hidden: Box<[u8]>,
+    /// The line as it is sent first, when many share it.
+    line: Option<Arc<Sv1Job>>,
 }
 
 impl ChannelWork {
-    /// From what the upstream's channel has to mine.
+    /// Work for one miner. `name` is what the job is called and must not come again soon, not from another upstream
+    /// either; `shown` is the size of extranonce1 and extranonce2 together.
     ///
     /// # Errors
-    /// Work of a standard channel.
-    pub fn new(work: Work, now: Now) -> Result<Self, MappingError> {
-        let line = line(&work, 0, now)?;
+    /// Work of a standard channel, or of one with less than `shown` bytes of extranonce.
+    pub fn new(work: Work, name: u32, shown: usize) -> Result<Self, MappingError> {
         let job = work.job().cloned().ok_or(MappingError::NoCoinbase)?;
-        Ok(Self { work, job, line })
+        let available = work.extranonce_size();
+        let Some(zeros) = available.checked_sub(shown) else {
+            return Err(MappingError::ExtranonceTooShort { available, shown });
+        };
+        let mut hidden = work.extranonce_prefix().to_vec();
+        hidden.resize(hidden.len() + zeros, 0);
+        Ok(Self {
+            job,
+            name,
+            shown,
+            hidden: hidden.into(),
+            line: None,
+            work,
+        })
+    }
+
+    /// Work for many miners on one channel: its line is written once.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn shared(work: Work, name: u32, shown: usize) -> Result<Self, MappingError> {
+        let mut own = Self::new(work, name, shown)?;
+        own.line = Some(own.write(0, own.work.min_ntime())?);
+        Ok(own)
     }
 
     /// What the channel mines.
@@ -33,31 +65,43 @@ impl ChannelWork {
         &self.work
     }
 
+    /// Bytes of extranonce1 and extranonce2 together.
+    pub const fn shown(&self) -> usize {
+        self.shown
+    }
+
+    pub(super) const fn name(&self) -> u32 {
+        self.name
+    }
+
     pub(super) const fn job(&self) -> &Arc<Job> {
         &self.job
     }
 
-    /// The line of the job as it was sent first.
-    pub(super) const fn line(&self) -> &Arc<Sv1Job> {
-        &self.line
+    /// What stands before extranonce1.
+    pub(super) const fn hidden(&self) -> &[u8] {
+        &self.hidden
     }
 
-    /// The same job under another name, and with the present time.
-    pub(super) fn copy(&self, copy: u32, now: Now) -> Arc<Sv1Job> {
-        line(&self.work, copy, now).unwrap_or_else(|_| self.line.clone())
+    /// The line of the job as it is sent first.
+    pub(super) fn line(&self) -> Result<Arc<Sv1Job>, MappingError> {
+        match &self.line {
+            Some(line) => Ok(line.clone()),
+            None => self.write(0, self.work.min_ntime()),
+        }
     }
-}
 
-fn line(work: &Work, copy: u32, now: Now) -> Result<Arc<Sv1Job>, MappingError> {
-    let name = JobName {
-        job_id: work.job_id(),
-        copy,
-    };
-    // Miners start from this time and move on: a first job should not make them lag behind.
-    let ntime = if copy == 0 {
-        work.min_ntime()
-    } else {
-        work.max_ntime(now)
-    };
-    Ok(Arc::new(Sv1Job::new(notify_of_work(work, name, ntime)?)))
+    /// The same job under another name, and with the present time: miners start from it and move on.
+    pub(super) fn copy(&self, copy: u32, now: Now) -> Result<Arc<Sv1Job>, MappingError> {
+        self.write(copy, self.work.max_ntime(now))
+    }
+
+    fn write(&self, copy: u32, ntime: u32) -> Result<Arc<Sv1Job>, MappingError> {
+        let name = JobName {
+            job_id: self.name,
+            copy,
+        };
+        let notify = notify_of_work(&self.work, &self.hidden, name, ntime)?;
+        Ok(Arc::new(Sv1Job::new(notify)))
+    }
 }
