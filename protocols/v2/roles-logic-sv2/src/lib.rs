@@ -21,5 +21,6 @@ pub mod share;
 pub mod target;
 pub mod template_client;
 pub mod template_server;
+pub mod upstream;
 pub mod vardiff;
 mod wide;
