@@ -27,10 +27,10 @@ macro_rules! close_reasons {
 }
 
 close_reasons! {
-    /// The peer closed it between two frames.
+    /// The peer closed it between two messages.
     PeerClosed "peer_closed" "the peer closed the connection",
-    /// The peer closed it in the middle of a frame.
-    Truncated "truncated" "the peer closed the connection in the middle of a frame",
+    /// The peer closed it in the middle of a message.
+    Truncated "truncated" "the peer closed the connection in the middle of a message",
     /// The operating system reports an error, such as a reset.
     Io "io" "the connection broke",
     /// The handshake was not complete in time, or nothing came at all.

@@ -1,8 +1,6 @@
 //! One connection, owned by one task.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use binary_sv2::{Encodable, Message};
@@ -14,14 +12,14 @@ use codec_sv2::{
 use const_sv2::MessageKind;
 use framing_sv2::Sv2Frame;
 use noise_sv2::Transport;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::CloseReason;
 use crate::handshake::{self, ClientSecurity, Failure, ServerSecurity};
-use crate::timer::Timer;
+use crate::wire::{Inbox, Limits, Wire};
 
 /// Time for a whole handshake unless told otherwise; then the connection ends with [`CloseReason::HandshakeTimeout`].
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,10 +70,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// Why [`Connection::ready`] returned.
+/// Why [`Connection::ready`] or [`LineConnection::ready`](crate::LineConnection::ready) returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// Bytes have arrived: call [`Connection::next_frame`] until it gives none.
+    /// Bytes have arrived: take frames or lines until there are none.
     Readable,
     /// The deadline has passed.
     Deadline,
@@ -86,16 +84,10 @@ pub enum Wake {
 /// Everything that fails gives the [`CloseReason`]; drop the connection then, or let [`Connection::close`] send what is
 /// still queued.
 pub struct Connection<S = TcpStream> {
-    stream: S,
+    wire: Wire<S>,
     // Boxed, as the ciphers are large and a task holds room for every move of its connection.
     decoder: Box<ConnectionDecoder>,
     encoder: Box<ConnectionEncoder>,
-    outbound: Buffer,
-    options: Options,
-    timer: Timer,
-    received_at: Instant,
-    /// Since when the peer has taken nothing of what waits for it.
-    stalled_since: Option<Instant>,
 }
 
 impl<S: Stream> Connection<S> {
@@ -155,19 +147,19 @@ impl<S: Stream> Connection<S> {
             Some(transport) => (transport.sealer.into(), transport.opener.into()),
             None => (MaybeSealer::default(), MaybeOpener::default()),
         };
+        let limits = Limits {
+            idle_timeout: options.idle_timeout,
+            stall_timeout: options.stall_timeout,
+            max_outbound_len: options.max_outbound_len,
+        };
         Self {
-            stream,
+            wire: Wire::new(stream, limits),
             decoder: Box::new(FrameDecoder::new(
                 opener,
                 DefaultPool::default(),
                 options.max_payload_len,
             )),
             encoder: Box::new(FrameEncoder::new(sealer)),
-            outbound: Buffer::default(),
-            options,
-            timer: Timer::default(),
-            received_at: Instant::now(),
-            stalled_since: None,
         }
     }
 
@@ -177,75 +169,7 @@ impl<S: Stream> Connection<S> {
     /// # Errors
     /// The reason the connection has ended for, [`CloseReason::Idle`] and [`CloseReason::SlowConsumer`] among them.
     pub async fn ready(&mut self, until: Option<Instant>) -> Result<Wake, CloseReason> {
-        poll_fn(|cx| self.poll_ready(cx, until)).await
-    }
-
-    fn poll_ready(
-        &mut self,
-        cx: &mut Context<'_>,
-        until: Option<Instant>,
-    ) -> Poll<Result<Wake, CloseReason>> {
-        if let Poll::Ready(Err(reason)) = self.poll_write(cx) {
-            return Poll::Ready(Err(reason));
-        }
-        if let Poll::Ready(read) = self.poll_read(cx) {
-            return Poll::Ready(read.map(|()| Wake::Readable));
-        }
-        let idle = self.options.idle_timeout;
-        let idle = idle.and_then(|after| self.received_at.checked_add(after));
-        let stalled = self.stall_deadline();
-        let first = [until, idle, stalled].into_iter().flatten().min();
-        ready!(self.timer.poll(cx, first));
-        Poll::Ready(match first {
-            first if first == until => Ok(Wake::Deadline),
-            first if first == stalled => Err(CloseReason::SlowConsumer),
-            _ => Err(CloseReason::Idle),
-        })
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        let room = self.decoder.writable();
-        if room.is_empty() {
-            // A whole frame waits, or the decoder has failed: its caller learns it from the decoder.
-            return Poll::Ready(Ok(()));
-        }
-        let mut room = ReadBuf::new(room);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
-        let len = room.filled().len();
-        self.decoder.advance(len);
-        ready!(polled)?;
-        if len == 0 {
-            let is_clean = self.decoder.is_between_frames();
-            return Poll::Ready(Err(match is_clean {
-                true => CloseReason::PeerClosed,
-                false => CloseReason::Truncated,
-            }));
-        }
-        self.received_at = Instant::now();
-        Poll::Ready(Ok(()))
-    }
-
-    /// Ready when nothing is left to write.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        while !self.outbound.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, self.outbound.filled()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Io)),
-                Poll::Ready(written) => {
-                    self.outbound.consume(written?);
-                    self.stalled_since = None;
-                }
-                Poll::Pending => {
-                    self.stalled_since.get_or_insert_with(Instant::now);
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.outbound.release();
-        Poll::Ready(Ok(()))
-    }
-
-    fn stall_deadline(&self) -> Option<Instant> {
-        self.stalled_since?.checked_add(self.options.stall_timeout)
+        poll_fn(|cx| self.wire.poll_ready(cx, until, &mut *self.decoder)).await
     }
 
     /// The next frame that has arrived whole; `None` when there is none, so wait again. It lies in the connection's
@@ -326,35 +250,26 @@ impl<S: Stream> Connection<S> {
         encode: impl FnOnce(&mut ConnectionEncoder, &mut Buffer) -> Result<(), EncodeError>,
     ) -> Result<(), CloseReason> {
         let len = self.encoder.frame_len(payload_len);
-        if self.outbound.len().saturating_add(len) > self.options.max_outbound_len {
-            self.make_room(len)?;
-        }
-        encode(&mut self.encoder, &mut self.outbound).map_err(|error| {
+        let outbound = self.wire.room_for(len)?;
+        encode(&mut self.encoder, outbound).map_err(|error| {
             debug!(%error, "own message not encoded");
             error.into()
         })
     }
 
-    /// Writes what the peer takes at once; what then waits must leave room for `len` bytes, or be nothing.
-    fn make_room(&mut self, len: usize) -> Result<(), CloseReason> {
-        // The task is woken by the next wait, which writes again.
-        let written = self.poll_write(&mut Context::from_waker(Waker::noop()));
-        let is_over = self.outbound.len().saturating_add(len) > self.options.max_outbound_len;
-        match written {
-            Poll::Ready(result) => result,
-            Poll::Pending if is_over => Err(CloseReason::SlowConsumer),
-            Poll::Pending => Ok(()),
-        }
-    }
-
     /// Bytes that wait to be written.
     pub const fn outbound_len(&self) -> usize {
-        self.outbound.len()
+        self.wire.outbound_len()
+    }
+
+    /// Whether everything queued has gone to the operating system.
+    pub const fn is_all_sent(&self) -> bool {
+        self.wire.is_all_sent()
     }
 
     /// Bytes of buffer memory held at the moment; 0 when nothing is under way.
     pub fn buffered(&self) -> usize {
-        self.decoder.capacity() + self.outbound.capacity()
+        self.decoder.capacity() + self.wire.buffered()
     }
 
     /// Writes everything that is queued. Cancel safe.
@@ -362,15 +277,7 @@ impl<S: Stream> Connection<S> {
     /// # Errors
     /// [`CloseReason::SlowConsumer`] when the peer stops taking it, or the reason the connection broke.
     pub async fn flush(&mut self) -> Result<(), CloseReason> {
-        poll_fn(|cx| {
-            if let Poll::Ready(written) = self.poll_write(cx) {
-                return Poll::Ready(written);
-            }
-            let deadline = self.stall_deadline();
-            ready!(self.timer.poll(cx, deadline));
-            Poll::Ready(Err(CloseReason::SlowConsumer))
-        })
-        .await
+        self.wire.flush().await
     }
 
     /// Sends what is queued, waits for the peer to close its side as well, both for [`LINGER`] at most, and ends the
@@ -378,21 +285,26 @@ impl<S: Stream> Connection<S> {
     ///
     /// What the peer still sends is read and ignored: unread bytes would make the operating system reset the connection,
     /// and the peer lose the last messages.
-    pub async fn close(mut self) {
-        let last = async {
-            self.flush().await?;
-            self.stream.shutdown().await?;
-            let mut ignored = [0; 1024];
-            while self.stream.read(&mut ignored).await? > 0 {}
-            Ok::<_, CloseReason>(())
-        };
-        if !matches!(timeout(LINGER, last).await, Ok(Ok(()))) {
-            debug!("the peer did not close its side");
-        }
+    pub async fn close(self) {
+        self.wire.close().await;
     }
 
     /// The stream underneath, for its address.
     pub const fn stream(&self) -> &S {
-        &self.stream
+        self.wire.stream()
+    }
+}
+
+impl Inbox for ConnectionDecoder {
+    fn writable(&mut self) -> &mut [u8] {
+        self.writable()
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.advance(len);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_between_frames()
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use noise_sv2::{AuthorityPublicKey, KeyTextError};
 use thiserror::Error;
 
-const SCHEME: &str = "stratum2+tcp://";
+pub(crate) const SCHEME: &str = "stratum2+tcp://";
 
 /// A server: `host:port`, or `stratum2+tcp://host:port/KEY` with the key of the authority that vouches for it
 /// (specification 4.7). The host is a name, an IPv4 address, or an IPv6 address in brackets.
@@ -69,16 +69,7 @@ impl FromStr for Endpoint {
             None => text,
         };
         let (address, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = address
-            .rsplit_once(':')
-            // The last colon of an IPv6 address in brackets does not begin a port.
-            .filter(|(_, port)| !port.ends_with(']'))
-            .ok_or_else(|| EndpointError::NoPort(address.to_owned()))?;
-        let port = port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(|| EndpointError::Port(port.to_owned()))?;
+        let (host, port) = parse_address(address)?;
         let authority = Some(key.trim_end_matches('/'))
             .filter(|key| !key.is_empty())
             .map(|key| {
@@ -88,11 +79,26 @@ impl FromStr for Endpoint {
                 })
             });
         Ok(Self {
-            host: parse_host(host)?,
+            host,
             port,
             authority: authority.transpose()?,
         })
     }
+}
+
+/// Host and port of `host:port`.
+pub(crate) fn parse_address(text: &str) -> Result<(String, u16), EndpointError> {
+    let (host, port) = text
+        .rsplit_once(':')
+        // The last colon of an IPv6 address in brackets does not begin a port.
+        .filter(|(_, port)| !port.ends_with(']'))
+        .ok_or_else(|| EndpointError::NoPort(text.to_owned()))?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| EndpointError::Port(port.to_owned()))?;
+    Ok((parse_host(host)?, port))
 }
 
 fn parse_host(text: &str) -> Result<String, EndpointError> {

@@ -1,10 +1,10 @@
-//! Stratum V2 connections over TCP, plain or Noise, with limits and deadlines.
+//! Stratum connections over TCP with limits and deadlines: V2 plain or in Noise, V1 plain or in TLS.
 //!
 //! A [`Connection`] is owned by one task and needs no other: [`Connection::ready`] waits for bytes while it writes what
 //! is pending, [`Connection::next_frame`] gives the frames that have arrived, `queue_*` adds messages, and all of them
 //! leave in one write at the next wait. Every peer is bounded in time (handshake, idleness, stalled writes) and in
 //! memory (payload, outbound bytes); whatever ends a connection is a [`CloseReason`] with a name for metrics. While
-//! nothing is under way a connection holds no buffers.
+//! nothing is under way a connection holds no buffers. A [`LineConnection`] is the same for the lines of Stratum V1.
 //!
 //! ```
 //! use network_helpers_sv2::{ClientSecurity, Connection, Options, ServerIdentity, ServerSecurity, Wake};
@@ -39,9 +39,13 @@ mod endpoint;
 mod halves;
 mod handshake;
 mod keys_ahead;
+mod line_connection;
 mod random;
+mod server_url;
 mod tcp;
 mod timer;
+mod tls;
+mod wire;
 
 pub use backoff::Backoff;
 pub use close::{CloseCounts, CloseReason};
@@ -52,5 +56,8 @@ pub use connection::{
 pub use endpoint::{Endpoint, EndpointError};
 pub use halves::{DEFAULT_QUEUE_LEN, FrameReceiver, FrameSender, split};
 pub use handshake::{ClientSecurity, ServerIdentity, ServerSecurity};
+pub use line_connection::{LineConnection, LineOptions};
 pub use random::{random_bytes, random_u32};
-pub use tcp::{CONNECT_TIMEOUT, ConnectError, accept, connect};
+pub use server_url::{Protocol, ServerUrl, ServerUrlError, Sv1Endpoint};
+pub use tcp::{CONNECT_TIMEOUT, ConnectError, accept, accept_lines, connect, connect_lines};
+pub use tls::{MaybeTls, TlsClient, TlsError, TlsServer};

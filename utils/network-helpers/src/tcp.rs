@@ -9,9 +9,14 @@ use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::rustls;
 
 use crate::handshake::Failure;
-use crate::{ClientSecurity, CloseReason, Connection, Endpoint, Options, ServerSecurity};
+use crate::tls::{self, ClientFailure};
+use crate::{
+    ClientSecurity, CloseReason, Connection, Endpoint, LineConnection, LineOptions, MaybeTls,
+    Options, ServerSecurity, Sv1Endpoint, TlsClient, TlsServer,
+};
 
 /// Time to resolve the name and reach the server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +45,7 @@ pub enum ConnectError {
         /// What the operating system says of the last address.
         source: io::Error,
     },
-    /// Name and address took longer than [`CONNECT_TIMEOUT`].
+    /// Finding the name and reaching its address took longer than [`CONNECT_TIMEOUT`].
     #[error("cannot reach {endpoint} in time; check the address, the network and firewalls")]
     Timeout {
         /// The server.
@@ -66,13 +71,34 @@ pub enum ConnectError {
         /// How it ended.
         reason: CloseReason,
     },
+    /// The certificate of the server is not to be believed.
+    #[error(
+        "{endpoint} shows a certificate that is not trusted: {source}; check the host's name, name the file of its CA, or do without verification"
+    )]
+    Certificate {
+        /// The server.
+        endpoint: String,
+        /// What is wrong with the certificate.
+        source: rustls::Error,
+    },
+    /// TLS with the server cannot be opened.
+    #[error(
+        "TLS with {endpoint} failed: {source}; check that the port is the server's port for TLS"
+    )]
+    Tls {
+        /// The server.
+        endpoint: String,
+        /// What failed.
+        source: io::Error,
+    },
 }
 
 impl ConnectError {
     /// The reason under which the attempt is counted.
-    pub const fn reason(&self) -> CloseReason {
+    pub fn reason(&self) -> CloseReason {
         match self {
-            Self::Handshake { .. } => CloseReason::HandshakeFailed,
+            Self::Handshake { .. } | Self::Certificate { .. } => CloseReason::HandshakeFailed,
+            Self::Tls { source, .. } => tls::reason_of(source),
             Self::Closed { reason, .. } => *reason,
             Self::Resolve { .. } | Self::Reach { .. } | Self::Timeout { .. } => CloseReason::Io,
         }
@@ -89,9 +115,7 @@ pub async fn connect(
     options: Options,
 ) -> Result<Connection, ConnectError> {
     let name = || endpoint.to_string();
-    let stream = timeout(CONNECT_TIMEOUT, reach(endpoint))
-        .await
-        .map_err(|_| ConnectError::Timeout { endpoint: name() })??;
+    let stream = reach_in_time(&endpoint.host, endpoint.port, &name).await?;
     let opened = Connection::open_client(stream, security, options).await;
     opened.map_err(|failure| match failure {
         Failure::Noise(source) => ConnectError::Handshake {
@@ -105,11 +129,68 @@ pub async fn connect(
     })
 }
 
-async fn reach(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
-    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
+/// Connects to a Stratum V1 server, with TLS where its address says so. The name is resolved anew each time, and its
+/// addresses are tried in order.
+///
+/// # Errors
+/// [`ConnectError`], whose message says what to check.
+pub async fn connect_lines(
+    endpoint: &Sv1Endpoint,
+    tls: &TlsClient,
+    options: LineOptions,
+) -> Result<LineConnection<MaybeTls>, ConnectError> {
+    let name = || endpoint.to_string();
+    let stream = reach_in_time(&endpoint.host, endpoint.port, &name).await?;
+    if !endpoint.is_tls {
+        return Ok(LineConnection::new(stream.into(), options));
+    }
+    // On the heap, so that the handshake's state does not stay in the memory of the connection's task.
+    let opening = Box::pin(tls.connect(stream, &endpoint.host, options.handshake_timeout));
+    let stream = opening
+        .await
+        .map_err(|failure| tls_error(endpoint, failure))?;
+    Ok(LineConnection::new(stream, options))
+}
+
+fn tls_error(endpoint: &Sv1Endpoint, failure: ClientFailure) -> ConnectError {
+    let endpoint = endpoint.to_string();
+    match failure {
+        ClientFailure::Timeout => ConnectError::Tls {
+            endpoint,
+            source: io::ErrorKind::TimedOut.into(),
+        },
+        ClientFailure::Tls(error) => match tls::tls_error(&error) {
+            Some(source @ rustls::Error::InvalidCertificate(_)) => ConnectError::Certificate {
+                endpoint,
+                source: source.clone(),
+            },
+            _ => ConnectError::Tls {
+                endpoint,
+                source: error,
+            },
+        },
+    }
+}
+
+async fn reach_in_time(
+    host: &str,
+    port: u16,
+    name: &impl Fn() -> String,
+) -> Result<TcpStream, ConnectError> {
+    timeout(CONNECT_TIMEOUT, reach(host, port, name))
+        .await
+        .map_err(|_| ConnectError::Timeout { endpoint: name() })?
+}
+
+async fn reach(
+    host: &str,
+    port: u16,
+    name: &impl Fn() -> String,
+) -> Result<TcpStream, ConnectError> {
+    let addresses = lookup_host((host, port))
         .await
         .map_err(|source| ConnectError::Resolve {
-            endpoint: endpoint.to_string(),
+            endpoint: name(),
             source,
         })?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -120,7 +201,7 @@ async fn reach(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
         }
     }
     Err(ConnectError::Reach {
-        endpoint: endpoint.to_string(),
+        endpoint: name(),
         source: last,
     })
 }
@@ -142,6 +223,24 @@ pub async fn accept(
 ) -> Result<Connection, CloseReason> {
     prepare(&stream)?;
     Connection::server(stream, security, options).await
+}
+
+/// Opens a connection that speaks lines as its server on a TCP stream that was accepted: through TLS where `tls` is
+/// given.
+///
+/// # Errors
+/// [`CloseReason`] when the socket has ended already, or as [`TlsServer::accept`].
+pub async fn accept_lines(
+    stream: TcpStream,
+    tls: Option<&TlsServer>,
+    options: LineOptions,
+) -> Result<LineConnection<MaybeTls>, CloseReason> {
+    prepare(&stream)?;
+    let stream = match tls {
+        Some(tls) => tls.accept(stream, options.handshake_timeout).await?,
+        None => stream.into(),
+    };
+    Ok(LineConnection::new(stream, options))
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
