@@ -1,6 +1,5 @@
-//! The loop that every connection runs.
+//! Running the rules of a connection that speaks frames.
 
-use std::convert::Infallible;
 use std::future::Future;
 
 use framing_sv2::Sv2Frame;
@@ -8,6 +7,7 @@ use network_helpers_sv2::{CloseReason, Connection, Stream, Wake};
 use roles_logic_sv2::clock::{Instant, Now};
 
 use crate::SystemClock;
+use crate::driven::{Driven, run};
 
 /// The rules of one connection without I/O: four verbs, and the contract that all of them keep.
 ///
@@ -65,45 +65,65 @@ pub trait Shell<C: Core> {
 pub async fn drive<C: Core, S: Stream>(
     core: &mut C,
     shell: &mut impl Shell<C>,
-    mut connection: Connection<S>,
+    connection: Connection<S>,
     clock: SystemClock,
 ) -> CloseReason {
-    let Err(reason) = run(core, shell, &mut connection, clock).await;
+    let mut driven = Frames {
+        core,
+        shell,
+        connection,
+    };
+    let Err(reason) = run(&mut driven, clock).await;
+    let connection = driven.connection;
     // In a box, as its state would otherwise be part of every task that drives a connection.
-    if connection.outbound_len() > 0 && reason != CloseReason::SlowConsumer {
+    if !connection.is_all_sent() && reason != CloseReason::SlowConsumer {
         Box::pin(connection.close()).await;
     }
     reason
 }
 
-async fn run<C: Core, S: Stream>(
-    core: &mut C,
-    shell: &mut impl Shell<C>,
-    connection: &mut Connection<S>,
-    clock: SystemClock,
-) -> Result<Infallible, CloseReason> {
-    loop {
-        while let Some(output) = core.poll_output() {
-            shell.output(output, core, connection)?;
+struct Frames<'a, C, H, S> {
+    core: &'a mut C,
+    shell: &'a mut H,
+    connection: Connection<S>,
+}
+
+impl<C: Core, H: Shell<C>, S: Stream> Driven for Frames<'_, C, H, S> {
+    fn carry_out(&mut self) -> Result<(), CloseReason> {
+        while let Some(output) = self.core.poll_output() {
+            let connection = &mut self.connection;
+            self.shell.output(output, self.core, connection)?;
         }
-        let until = core.poll_timeout().and_then(|at| clock.deadline(at));
-        // Changes first: they are rare, and a peer that never pauses must not keep new work out.
-        let wake = tokio::select! {
-            biased;
-            () = shell.changed() => None,
-            wake = connection.ready(until) => Some(wake),
-        };
-        let now = clock.now();
-        match wake {
-            None => shell.deliver(core, now),
-            Some(Ok(Wake::Deadline)) => core.handle_timeout(now),
-            Some(Ok(Wake::Readable)) => {
-                while let Some(frame) = connection.next_frame()? {
-                    core.handle_frame(frame, now);
-                }
-            }
-            Some(Err(reason)) => return Err(reason),
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.core.poll_timeout()
+    }
+
+    fn waits(
+        &mut self,
+        until: Option<tokio::time::Instant>,
+    ) -> (
+        impl Future<Output = ()>,
+        impl Future<Output = Result<Wake, CloseReason>>,
+    ) {
+        (self.shell.changed(), self.connection.ready(until))
+    }
+
+    fn deliver(&mut self, now: Now) {
+        self.shell.deliver(self.core, now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.core.handle_timeout(now);
+    }
+
+    fn handle_input(&mut self, now: Now) -> Result<(), CloseReason> {
+        while let Some(frame) = self.connection.next_frame()? {
+            self.core.handle_frame(frame, now);
         }
+        Ok(())
     }
 }
 

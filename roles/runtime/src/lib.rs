@@ -4,7 +4,8 @@
 //! A program reads its configuration with [`config`], starts [`logging`], makes a [`Shutdown`] that signals drain
 //! ([`drain_on_signals`]), runs its long-lived parts as [`Tasks`] and its connections on [`CoreRuntimes`]: [`bind`],
 //! [`accept_loop`] through a [`Gate`], and [`serve`] with a [`Core`] and a [`Shell`] for each. A client runs [`drive`] on
-//! what [`stay_connected`] gives it.
+//! what [`stay_connected`] gives it. [`serve_lines`], [`LineCore`], [`LineShell`] and [`drive_lines`] are the same for
+//! Stratum V1.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,6 +31,8 @@ mod admission;
 mod clock;
 mod cores;
 mod drive;
+mod drive_lines;
+mod driven;
 mod limits;
 mod program;
 mod secret;
@@ -42,10 +45,13 @@ pub use admission::{AcceptLimits, Gate, Pass, Refusal};
 pub use clock::SystemClock;
 pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, PanicCount, SpawnError};
 pub use drive::{Core, Shell, drive};
+pub use drive_lines::{LineCore, LineShell, drive_lines};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
 pub use program::{ProgramError, run_program};
 pub use secret::Secret;
-pub use session::{RECONNECT_BOUND, RECONNECT_FIRST, serve, stay_connected};
+pub use session::{
+    RECONNECT_BOUND, RECONNECT_FIRST, serve, serve_lines, stay_connected, stay_connected_lines,
+};
 pub use shutdown::{DEFAULT_GRACE_SECS, Phase, Shutdown, drain_on_signals};
 pub use tasks::{OnEnd, TaskCounts, Tasks};

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use network_helpers_sv2::{
-    Backoff, ClientSecurity, CloseCounts, CloseReason, ConnectError, Connection, Endpoint, Options,
-    ServerSecurity, accept, connect, random_u32,
+    Backoff, ClientSecurity, CloseCounts, CloseReason, ConnectError, Connection, Endpoint,
+    LineConnection, LineOptions, MaybeTls, Options, ServerSecurity, Sv1Endpoint, TlsClient,
+    TlsServer, accept, accept_lines, connect, connect_lines, random_u32,
 };
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::{Core, Shell, Shutdown, SystemClock, drive};
+use crate::{Core, LineCore, LineShell, Shell, Shutdown, SystemClock, drive, drive_lines};
 
 /// Pause before a client's second attempt; it doubles with each further one.
 pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
@@ -40,6 +41,32 @@ pub async fn serve<C: Core, H: Shell<C>>(
         }
         Err(reason) => reason,
     };
+    end(peer, reason, counts);
+}
+
+/// As [`serve`], for a connection that speaks lines, through TLS where `tls` is given.
+pub async fn serve_lines<C: LineCore, H: LineShell<C>>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<&TlsServer>,
+    options: LineOptions,
+    clock: SystemClock,
+    counts: &CloseCounts,
+    session: impl FnOnce() -> (C, H),
+) {
+    // In a box, as in `serve`.
+    let opening = Box::pin(accept_lines(stream, tls, options));
+    let reason = match opening.await {
+        Ok(connection) => {
+            let (mut core, mut shell) = session();
+            drive_lines(&mut core, &mut shell, connection, clock).await
+        }
+        Err(reason) => reason,
+    };
+    end(peer, reason, counts);
+}
+
+fn end(peer: SocketAddr, reason: CloseReason, counts: &CloseCounts) {
     counts.count(reason);
     debug!(%peer, reason = reason.name(), "connection ended");
 }
@@ -59,6 +86,25 @@ pub async fn stay_connected<F: Future<Output = CloseReason>>(
         let (endpoint, security) = target();
         async move {
             let connection = connect(&endpoint, &security, options).await?;
+            info!(%endpoint, "connected");
+            Ok(connection)
+        }
+    };
+    keep_open(open, counts, shutdown, run).await;
+}
+
+/// As [`stay_connected`], to a server that speaks lines.
+pub async fn stay_connected_lines<F: Future<Output = CloseReason>>(
+    mut target: impl FnMut() -> (Sv1Endpoint, TlsClient),
+    options: LineOptions,
+    counts: &CloseCounts,
+    shutdown: &Shutdown,
+    run: impl FnMut(LineConnection<MaybeTls>) -> F,
+) {
+    let open = || {
+        let (endpoint, tls) = target();
+        async move {
+            let connection = connect_lines(&endpoint, &tls, options).await?;
             info!(%endpoint, "connected");
             Ok(connection)
         }

@@ -59,5 +59,6 @@ pub use handshake::{ClientSecurity, ServerIdentity, ServerSecurity};
 pub use line_connection::{LineConnection, LineOptions};
 pub use random::{random_bytes, random_u32};
 pub use server_url::{Protocol, ServerUrl, ServerUrlError, Sv1Endpoint};
+pub use sv1_api::line::LineTooLong;
 pub use tcp::{CONNECT_TIMEOUT, ConnectError, accept, accept_lines, connect, connect_lines};
 pub use tls::{MaybeTls, TlsClient, TlsError, TlsServer};
