@@ -1,57 +1,70 @@
-//! The miner's rules: one connection from setup to its end, without I/O.
+//! The miner's rules, without I/O: one connection from its begin to its end.
 //!
-//! Messages and finds go in, messages and work come out. Channels, jobs and targets follow the rules of
-//! [`ClientChannels`]; this decides what the connection is for: one channel, mined on until it ends.
+//! [`Miner`] does it on a channel, [`Sv1Miner`] as Sv1 has it. What a server says and what the threads find goes in;
+//! messages, work and the connection's end come out.
 
-use std::collections::VecDeque;
+mod sv1;
+mod sv2;
+
 use std::time::Duration;
 
-use binary_sv2::{IntoOwned, Str0255};
-use common_messages_sv2::CommonMessage;
-use const_sv2::Protocol;
+use binary_sv2::Str0255;
 use const_sv2::error_codes::{open_mining_channel, setup_connection};
-use const_sv2::mining::{REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS};
-use mining_sv2::MiningMessage;
-use roles_logic_sv2::channels::ChannelKind;
-use roles_logic_sv2::channels::client::{
-    ClientChannels, ClientError, ClientEvent, ClientReject, OpenTerms, ShareCounts, Submission,
-};
-use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::messages::{AnyMessage, Peer, RouteError, Router};
-use roles_logic_sv2::setup::{Endpoint, SetupError, SetupRequest};
+use const_sv2::mining::REQUIRES_STANDARD_JOBS;
+use roles_logic_sv2::clock::Now;
+use roles_logic_sv2::messages::RouteError;
+use roles_logic_sv2::setup::SetupError;
 
 use crate::work::{FoundShare, WorkSource};
+
+pub use sv1::Sv1Miner;
+pub use sv2::{Miner, MinerTerms};
 
 /// How long the server may take to answer setup or the request for a channel; then the connection ends.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a channel may be without work, at its start or after a tip without a job; then the connection ends.
+/// How long there may be no work, at the start or after a tip without a job; then the connection ends.
 pub const WORK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What to mine for.
+/// What the shell is to do; `M` is what is sent.
 #[derive(Clone, Debug)]
-pub struct MinerTerms {
-    /// Who mines, as the pool understands it.
-    pub user_identity: Str0255<'static>,
-    /// Kind of channel to open.
-    pub kind: ChannelKind,
-    /// Hash rate to announce and easiest target to take.
-    pub open: OpenTerms,
-    /// What to say of ourselves.
-    pub endpoint: Endpoint<'static>,
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug)]
-pub enum Output {
+pub enum Output<M> {
     /// Send this.
-    Send(AnyMessage<'static>),
+    Send(M),
     /// Hash this instead of what was hashed; nothing when `None`.
     Assign(Option<WorkSource>),
     /// Something to show or count; nothing to do.
-    Tell(ClientEvent),
+    Tell(News),
     /// Close the connection; nothing follows.
     Close(End),
+}
+
+/// What a server did. Its words are escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It takes our shares now; work follows.
+    Welcome,
+    /// So many shares count.
+    Acknowledged(u64),
+    /// A share does not count.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// It wants this shown.
+    Message(String),
+}
+
+/// What both protocols' miners do for the shell.
+pub(crate) trait Rules {
+    /// Takes what a thread found; whether it is handed in.
+    fn handle_find(&mut self, share: &FoundShare, now: Now) -> bool;
+
+    /// Ends mining in good order.
+    fn handle_stop(&mut self);
+
+    /// What the server sent that changed nothing, by reason.
+    fn anomalies(&self) -> Vec<(String, u64)>;
 }
 
 /// Why a connection ends.
@@ -84,6 +97,18 @@ pub enum End {
         /// The server's words, escaped.
         reason: String,
     },
+    /// The Sv1 server has no work for us.
+    #[error("the server refuses the subscription: {reason}")]
+    SubscribeRefused {
+        /// The server's words, escaped.
+        reason: String,
+    },
+    /// The Sv1 server does not want the user.
+    #[error("the server refuses the user: {reason}")]
+    AuthorizeRefused {
+        /// The server's words, escaped.
+        reason: String,
+    },
     /// The server asks us to come again, maybe elsewhere.
     #[error("the server asks to reconnect")]
     Reconnect {
@@ -91,11 +116,16 @@ pub enum End {
         host: String,
         /// Port, the same when 0.
         port: u16,
+        /// How long to wait first.
+        wait: Duration,
     },
     /// The server does not answer.
     #[error("the server did not answer in time")]
     NoAnswer,
-    /// The channel is open, but there is nothing to hash.
+    /// The Sv1 server says nothing any more.
+    #[error("the server has said nothing for too long")]
+    Silent,
+    /// We are welcome, but there is nothing to hash.
     #[error("the server gave no work in time")]
     NoWork,
     /// A frame that is no message for us.
@@ -117,7 +147,12 @@ impl End {
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::SetupRefused { .. } | Self::Setup(_) | Self::OpenRefused { .. } | Self::NoChannel
+            Self::SetupRefused { .. }
+                | Self::Setup(_)
+                | Self::OpenRefused { .. }
+                | Self::NoChannel
+                | Self::SubscribeRefused { .. }
+                | Self::AuthorizeRefused { .. }
         )
     }
 
@@ -148,271 +183,55 @@ impl End {
                 _ => IDENTITY,
             },
             Self::NoChannel => "set another min_extranonce_size, or tell the server's operator",
+            Self::SubscribeRefused { .. } => "the server may be full: wait, or use another one",
+            Self::AuthorizeRefused { .. } => {
+                "check user_identity and password: many pools want an address or an account"
+            }
             Self::NoWork => "the server may have lost its node: tell its operator",
             _ => "",
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Setup,
-    Opening,
-    Mining(u32),
-    Closed,
-}
-
-/// One connection of a miner.
-#[derive(Debug)]
-pub struct Miner {
-    terms: MinerTerms,
-    request: SetupRequest,
-    router: Router,
-    phase: Phase,
-    deadline: Option<Instant>,
-    channels: ClientChannels,
-    may_roll_version: bool,
-    ignored_frames: u64,
-    outputs: VecDeque<Output>,
-}
-
-impl Miner {
-    /// A connection that was just made; its first output is `SetupConnection`.
-    pub fn new(terms: MinerTerms, now: Now) -> Self {
-        let flags = match terms.kind {
-            ChannelKind::Standard => REQUIRES_STANDARD_JOBS,
-            ChannelKind::Extended => 0,
-        };
-        let request = SetupRequest::mining(flags);
-        let first: CommonMessage<'static> = request.message(&terms.endpoint).into();
-        Self {
-            terms,
-            request,
-            router: Router::new(Protocol::MINING, Peer::Server),
-            phase: Phase::Setup,
-            deadline: Some(now.instant + ANSWER_TIMEOUT),
-            channels: ClientChannels::new(),
-            may_roll_version: true,
-            ignored_frames: 0,
-            outputs: VecDeque::from([Output::Send(first.into())]),
-        }
-    }
-
-    /// Takes a frame of the server; `extension_type` includes the channel bit. One of an unknown kind is counted and
-    /// discarded (FR-17, FR-18).
-    pub fn handle_frame(&mut self, extension_type: u16, msg_type: u8, payload: &[u8], now: Now) {
-        match self.router.route(extension_type, msg_type, payload) {
-            Ok(routed) => self.handle_message(&routed.message, now),
-            Err(error) if error.is_ignored() => self.ignored_frames += 1,
-            Err(error) => self.end(error.into()),
-        }
-    }
-
-    /// Takes a message of the server.
-    pub fn handle_message(&mut self, message: &AnyMessage<'_>, now: Now) {
-        match (self.phase, message) {
-            (Phase::Closed, _) => {}
-            (Phase::Setup, AnyMessage::Common(message)) => self.handle_setup(message, now),
-            (_, AnyMessage::Common(CommonMessage::Reconnect(message))) => {
-                self.end(End::Reconnect {
-                    host: message.new_host.as_str().unwrap_or("?").to_owned(),
-                    port: message.new_port,
-                })
-            }
-            // There is no extension whose state would have to be forgotten (CM-17).
-            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(_))) => {}
-            (Phase::Opening | Phase::Mining(_), AnyMessage::Mining(message)) => {
-                self.handle_mining(message, now);
-            }
-            (_, other) => self.end(End::OutOfOrder {
-                message: other.kind().name,
-            }),
-        }
-    }
-
-    fn handle_setup(&mut self, message: &CommonMessage<'_>, now: Now) {
-        match message {
-            CommonMessage::SetupConnectionSuccess(message) => {
-                match self.request.handle_success(message) {
-                    Ok(accepted) => {
-                        self.may_roll_version = !accepted.has_server_flag(REQUIRES_FIXED_VERSION);
-                        self.open(now);
-                    }
-                    Err(error) => self.end(error.into()),
-                }
-            }
-            CommonMessage::SetupConnectionError(message) => self.end(End::SetupRefused {
-                code: text(&message.error_code),
-                flags: message.flags,
-            }),
-            other => self.end(End::OutOfOrder {
-                message: other.kind().name,
-            }),
-        }
-    }
-
-    fn open(&mut self, now: Now) {
-        let identity = self.terms.user_identity.clone();
-        let request: Result<MiningMessage<'static>, ClientError> = match self.terms.kind {
-            ChannelKind::Standard => self
-                .channels
-                .open_standard(identity, self.terms.open)
-                .map(Into::into),
-            ChannelKind::Extended => self
-                .channels
-                .open_extended(identity, self.terms.open)
-                .map(Into::into),
-        };
-        let Ok(request) = request else {
-            return self.end(End::NoChannel);
-        };
-        self.phase = Phase::Opening;
-        self.deadline = Some(now.instant + ANSWER_TIMEOUT);
-        self.outputs.push_back(Output::Send(request.into()));
-    }
-
-    fn handle_mining(&mut self, message: &MiningMessage<'_>, now: Now) {
-        // A reject is counted by the channels and changes nothing; what it leaves us without is seen below.
-        let handled = self.channels.handle_message(message, now);
-        while let Some(event) = self.channels.poll_output() {
-            self.handle_event(event);
-        }
-        match self.phase {
-            Phase::Opening if is_lasting(handled) => self.end(End::NoChannel),
-            Phase::Mining(channel_id) => {
-                if handled == Err(ClientReject::UnknownJob) {
-                    self.outputs.push_back(Output::Assign(None));
-                }
-                self.deadline = match self.channels.work(channel_id) {
-                    Some(_) => None,
-                    None => self.deadline.or(Some(now.instant + WORK_TIMEOUT)),
-                };
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_event(&mut self, event: ClientEvent) {
-        match event {
-            ClientEvent::Opened { channel_id, .. } => {
-                self.phase = Phase::Mining(channel_id);
-                self.deadline = None;
-                self.outputs.push_back(Output::Tell(event));
-            }
-            ClientEvent::OpenRefused { error_code, .. } => {
-                self.end(End::OpenRefused {
-                    code: text(&error_code),
-                });
-            }
-            ClientEvent::WorkChanged { channel_id } => {
-                let work = self.channels.work(channel_id).cloned();
-                let source = work.map(|work| WorkSource::new(work, self.may_roll_version));
-                self.outputs.push_back(Output::Assign(source));
-            }
-            ClientEvent::Closed { reason_code, .. } => {
-                self.end(End::ChannelClosed {
-                    reason: text(&reason_code),
-                });
-            }
-            ClientEvent::Send(message) => self.outputs.push_back(Output::Send(message.into())),
-            told => self.outputs.push_back(Output::Tell(told)),
-        }
-    }
-
-    /// Takes what a thread found.
-    ///
-    /// # Errors
-    /// Why it is not submitted, for a counter: usually it was found on a job that a new tip has just ended.
-    pub fn handle_found(&mut self, share: &FoundShare) -> Result<(), ClientError> {
-        let submission = self.channels.submit(&share.job, &share.found())?;
-        let message: MiningMessage<'static> = match submission {
-            Submission::Standard(message) => message.into(),
-            Submission::Extended(message) => message.into_owned().into(),
-        };
-        self.outputs.push_back(Output::Send(message.into()));
-        Ok(())
-    }
-
-    /// Ends mining in good order: the server learns that the channel is free (MC-9).
-    pub fn handle_stop(&mut self) {
-        if let Phase::Mining(channel_id) = self.phase {
-            let reason = "miner stopped".try_into().unwrap_or_default();
-            if let Ok(message) = self.channels.close(channel_id, reason) {
-                self.outputs
-                    .push_back(Output::Send(MiningMessage::from(message).into()));
-            }
-        }
-        self.end(End::Stopped);
-    }
-
-    /// Does what has become due.
-    pub fn handle_timeout(&mut self, now: Now) {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= now.instant)
-        {
-            self.end(match self.phase {
-                Phase::Mining(_) => End::NoWork,
-                _ => End::NoAnswer,
-            });
-        }
-    }
-
-    /// What to do next, in order.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    /// When to call [`Self::handle_timeout`].
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// What became of the shares of the open channel.
-    pub fn counts(&self) -> ShareCounts {
-        match self.phase {
-            Phase::Mining(channel_id) => self
-                .channels
-                .channel(channel_id)
-                .map(|c| *c.counts())
-                .unwrap_or_default(),
-            _ => ShareCounts::default(),
-        }
-    }
-
-    /// Messages of the server that changed nothing, by reason.
-    pub fn rejected(&self, reason: ClientReject) -> u64 {
-        self.channels.rejected(reason)
-    }
-
-    /// Frames of an unknown extension or message type.
-    pub const fn ignored_frames(&self) -> u64 {
-        self.ignored_frames
-    }
-
-    fn end(&mut self, end: End) {
-        if self.phase != Phase::Closed {
-            self.phase = Phase::Closed;
-            self.deadline = None;
-            self.outputs
-                .extend([Output::Assign(None), Output::Close(end)]);
-        }
-    }
-}
-
-/// Whether this answer to the request for a channel leaves us without one.
-fn is_lasting(handled: Result<(), ClientReject>) -> bool {
-    matches!(
-        handled,
-        Err(ClientReject::BadExtranonceSize | ClientReject::IdInUse)
-    )
-}
-
 /// A server's words for people, on one line whatever stands in them.
-pub(crate) fn text(words: &Str0255<'_>) -> String {
-    let words = words.as_str().unwrap_or("(not text)");
+fn text(words: &Str0255<'_>) -> String {
+    escaped(words.as_str().unwrap_or("(not text)"))
+}
+
+fn escaped(words: &str) -> String {
     words.escape_debug().to_string()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let refused = |flags| End::SetupRefused {
+            code: "unsupported-feature-flags".into(),
+            flags,
+        };
+        assert!(
+            refused(REQUIRES_STANDARD_JOBS)
+                .advice()
+                .contains("extended")
+        );
+        assert!(refused(0).advice().contains("version 2"));
+        let unknown = End::OpenRefused {
+            code: "unknown-user".into(),
+        };
+        assert!(unknown.is_refusal() && unknown.advice().contains("user_identity"));
+        let unknown = End::AuthorizeRefused {
+            reason: "unknown user".into(),
+        };
+        assert!(unknown.is_refusal() && unknown.advice().contains("password"));
+        assert!(!End::NoWork.is_refusal());
+    }
+
+    #[test]
+    fn words_of_a_server_stay_on_one_line() {
+        let hostile = "a\n\u{1b}[2Jb".try_into().unwrap();
+        assert_eq!(text(&hostile), "a\\n\\u{1b}[2Jb");
+    }
+}

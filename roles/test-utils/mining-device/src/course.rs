@@ -79,7 +79,7 @@ impl Course {
             self.refused.reset();
         }
         match ended {
-            Ended::ByRule(End::Reconnect { host, port }) => {
+            Ended::ByRule(End::Reconnect { host, port, .. }) => {
                 let next = redirected(&self.present, host, *port);
                 self.present = next.unwrap_or_else(|| self.home.clone());
             }
@@ -126,7 +126,8 @@ mod tests {
 
     fn reconnect(host: &str, port: u16) -> Ended {
         let host = host.to_owned();
-        End::Reconnect { host, port }.into()
+        let wait = Duration::ZERO;
+        End::Reconnect { host, port, wait }.into()
     }
 
     const WORKED: Option<Duration> = Some(Duration::from_secs(1));

@@ -33,6 +33,7 @@ pub mod hasher;
 mod program;
 mod session;
 mod snapshot;
+pub mod task;
 #[cfg(test)]
 mod testing;
 pub mod work;
@@ -41,5 +42,5 @@ pub mod workers;
 pub use config::{Config, DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use device::{MiningDevice, SELF_TEST, Watcher};
 pub use program::{MinerArgs, ROLE, main, run};
-pub use session::{FINDS_INTERVAL, FINDS_PER_INTERVAL};
+pub use session::{FINDS_INTERVAL, FINDS_PER_INTERVAL, MAX_SHOWN_MESSAGES};
 pub use snapshot::{MAX_REJECT_CODES, Snapshot};

@@ -4,13 +4,13 @@ use std::future::Future;
 
 use framing_sv2::Sv2Frame;
 use network_helpers_sv2::{CloseReason, Connection, Stream};
-use roles_logic_sv2::channels::client::{ClientEvent, ClientReject};
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::messages::AnyMessage;
 use stratum_runtime::{Core, Phase, Shell, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::core::{End, Miner, Output, text};
+use crate::core::{End, Miner, News, Output, Rules};
 use crate::hasher::Hasher;
 use crate::snapshot::{Meter, SAMPLE_INTERVAL, Snapshot};
 use crate::work::{FoundShare, WorkSource};
@@ -23,11 +23,14 @@ pub const FINDS_INTERVAL: std::time::Duration = std::time::Duration::from_millis
 /// Finds that are sent at once, and that wait for it; a thread that finds one more waits.
 pub const FINDS_PER_INTERVAL: usize = 16;
 
-/// The core, as the runtime drives it.
-pub(crate) struct Session(pub(crate) Miner);
+/// Messages that a server wants shown, on one connection; further ones are passed over.
+pub const MAX_SHOWN_MESSAGES: usize = 16;
 
-impl Core for Session {
-    type Output = Output;
+/// A core, as the runtime drives it.
+pub(crate) struct Session<C>(pub(crate) C);
+
+impl Core for Session<Miner> {
+    type Output = Output<AnyMessage<'static>>;
 
     fn handle_frame(&mut self, frame: Sv2Frame<'_>, now: Now) {
         let header = frame.header();
@@ -40,7 +43,7 @@ impl Core for Session {
         self.0.handle_timeout(now);
     }
 
-    fn poll_output(&mut self) -> Option<Output> {
+    fn poll_output(&mut self) -> Option<Self::Output> {
         self.0.poll_output()
     }
 
@@ -111,6 +114,7 @@ pub(crate) struct Wiring<'a, R> {
     finds: Vec<FoundShare>,
     next_finds_at: tokio::time::Instant,
     is_sample_due: bool,
+    shown_messages: usize,
     drains: bool,
     /// Since when there has been work.
     pub(crate) worked_since: Option<tokio::time::Instant>,
@@ -132,6 +136,7 @@ impl<'a, R: Rig> Wiring<'a, R> {
             finds: Vec::with_capacity(FINDS_PER_INTERVAL),
             next_finds_at: tokio::time::Instant::now(),
             is_sample_due: false,
+            shown_messages: 0,
             drains: false,
             worked_since: None,
             end: None,
@@ -148,13 +153,13 @@ impl<'a, R: Rig> Wiring<'a, R> {
         });
     }
 
-    fn submit(&mut self, miner: &mut Miner) {
+    fn submit(&mut self, miner: &mut impl Rules, now: Now) {
         let mut outdated = 0;
         let mut submitted = 0;
         for find in self.finds.drain(..) {
-            match miner.handle_found(&find) {
-                Ok(()) => submitted += 1,
-                Err(_) => outdated += 1,
+            match miner.handle_find(&find, now) {
+                true => submitted += 1,
+                false => outdated += 1,
             }
         }
         self.next_finds_at = tokio::time::Instant::now() + FINDS_INTERVAL;
@@ -165,7 +170,7 @@ impl<'a, R: Rig> Wiring<'a, R> {
     }
 
     fn assign(&mut self, work: Option<WorkSource>) {
-        let target = work.as_ref().map(|work| *work.job().target());
+        let target = work.as_ref().map(|work| *work.task().target());
         if work.is_some() {
             self.worked_since
                 .get_or_insert_with(tokio::time::Instant::now);
@@ -181,41 +186,37 @@ impl<'a, R: Rig> Wiring<'a, R> {
         });
     }
 
-    fn show(&self, event: &ClientEvent) {
-        match event {
-            ClientEvent::Opened { channel_id, .. } => {
+    fn show(&mut self, news: News) {
+        match news {
+            News::Welcome => {
                 self.snapshot
                     .send_modify(|snapshot| snapshot.is_connected = true);
                 let upstream = &self.snapshot.borrow().upstream;
-                tracing::info!(%upstream, channel_id, "channel open");
+                tracing::info!(%upstream, "mining");
             }
-            ClientEvent::Acknowledged(message) => self.snapshot.send_modify(|snapshot| {
-                snapshot.acknowledged += u64::from(message.new_submits_accepted_count);
-            }),
-            ClientEvent::Rejected { error_code, .. } => {
-                tracing::debug!(code = text(error_code), "share rejected");
+            News::Acknowledged(shares) => self
+                .snapshot
+                .send_modify(|snapshot| snapshot.acknowledged += shares),
+            News::Rejected { reason } => {
+                tracing::debug!(reason, "share rejected");
                 self.snapshot
-                    .send_modify(|snapshot| snapshot.reject(error_code));
+                    .send_modify(|snapshot| snapshot.reject(reason));
             }
-            ClientEvent::UpdateRefused { error_code, .. } => {
-                tracing::debug!(code = text(error_code), "update refused");
+            News::Message(text) if self.shown_messages < MAX_SHOWN_MESSAGES => {
+                self.shown_messages += 1;
+                tracing::info!("the server says: {text}");
             }
-            // The core has dealt with these.
-            ClientEvent::OpenRefused { .. }
-            | ClientEvent::WorkChanged { .. }
-            | ClientEvent::Closed { .. }
-            | ClientEvent::Send(_) => {}
+            News::Message(_) => {}
         }
     }
 
     /// Books what the connection leaves behind.
-    pub(crate) fn finish(&mut self, miner: &Miner, now: Now) {
+    pub(crate) fn finish(&mut self, miner: &impl Rules, now: Now) {
         self.rig.assign(None);
         self.sample(now);
-        let rejects = ClientReject::ALL.map(|reason| (reason.to_string(), miner.rejected(reason)));
-        let ignored = ("unknown frame".to_owned(), miner.ignored_frames());
+        let anomalies = miner.anomalies();
         self.snapshot.send_modify(|snapshot| {
-            for (reason, count) in rejects.into_iter().chain([ignored]) {
+            for (reason, count) in anomalies {
                 if count > 0 {
                     *snapshot.anomalies.entry(reason).or_default() += count;
                 }
@@ -227,8 +228,9 @@ impl<'a, R: Rig> Wiring<'a, R> {
     }
 }
 
-impl<R: Rig> Shell<Session> for Wiring<'_, R> {
-    async fn changed(&mut self) {
+impl<R: Rig> Wiring<'_, R> {
+    /// Waits for finds, the time to sample, or the program's end. Cancel safe.
+    async fn wait(&mut self) {
         if self.is_sample_due || !self.finds.is_empty() {
             return;
         }
@@ -243,39 +245,52 @@ impl<R: Rig> Shell<Session> for Wiring<'_, R> {
         }
     }
 
-    fn deliver(&mut self, session: &mut Session, now: Now) {
+    fn hand_over(&mut self, miner: &mut impl Rules, now: Now) {
         if std::mem::take(&mut self.is_sample_due) {
             self.sample(now);
         }
         if !self.finds.is_empty() {
-            self.submit(&mut session.0);
+            self.submit(miner, now);
         }
         if self.drains {
-            session.0.handle_stop();
+            miner.handle_stop();
         }
+    }
+
+    /// Carries out one output; gives back what is to be sent.
+    fn carry_out<M>(&mut self, output: Output<M>) -> Result<Option<M>, CloseReason> {
+        match output {
+            Output::Send(message) => return Ok(Some(message)),
+            Output::Assign(work) => self.assign(work),
+            Output::Tell(news) => self.show(news),
+            Output::Close(end) => {
+                let reason = close_reason(&end);
+                self.end = Some(end);
+                return Err(reason);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<R: Rig> Shell<Session<Miner>> for Wiring<'_, R> {
+    async fn changed(&mut self) {
+        self.wait().await;
+    }
+
+    fn deliver(&mut self, session: &mut Session<Miner>, now: Now) {
+        self.hand_over(&mut session.0, now);
     }
 
     fn output<S: Stream>(
         &mut self,
-        output: Output,
-        _: &mut Session,
+        output: Output<AnyMessage<'static>>,
+        _: &mut Session<Miner>,
         connection: &mut Connection<S>,
     ) -> Result<(), CloseReason> {
-        match output {
-            Output::Send(message) => connection.queue_as(message.kind(), &message, &[]),
-            Output::Assign(work) => {
-                self.assign(work);
-                Ok(())
-            }
-            Output::Tell(event) => {
-                self.show(&event);
-                Ok(())
-            }
-            Output::Close(end) => {
-                let reason = close_reason(&end);
-                self.end = Some(end);
-                Err(reason)
-            }
+        match self.carry_out(output)? {
+            Some(message) => connection.queue_as(message.kind(), &message, &[]),
+            None => Ok(()),
         }
     }
 }
@@ -283,7 +298,7 @@ impl<R: Rig> Shell<Session> for Wiring<'_, R> {
 const fn close_reason(end: &End) -> CloseReason {
     match end {
         End::Stopped => CloseReason::Shutdown,
-        End::NoAnswer | End::NoWork => CloseReason::Idle,
+        End::NoAnswer | End::NoWork | End::Silent => CloseReason::Idle,
         End::Reconnect { .. } | End::ChannelClosed { .. } => CloseReason::Finished,
         _ => CloseReason::Protocol,
     }

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use binary_sv2::Str0255;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::clock::Instant;
 use roles_logic_sv2::target::Target;
-
-use crate::core::text;
 
 /// Codes of rejected shares that are told apart; shares with further codes count as `other`.
 pub const MAX_REJECT_CODES: usize = 16;
@@ -79,8 +76,7 @@ impl Snapshot {
     }
 
     /// Counts a share that was rejected.
-    pub(crate) fn reject(&mut self, code: &Str0255<'_>) {
-        let mut code = text(code);
+    pub(crate) fn reject(&mut self, mut code: String) {
         if !self.rejected.contains_key(&code) && self.rejected.len() + 1 >= MAX_REJECT_CODES {
             code = "other".to_owned();
         }
@@ -174,10 +170,9 @@ mod tests {
     fn codes_of_rejects_are_bounded() {
         let mut snapshot = Snapshot::new("a:1".into(), ChannelKind::Standard);
         for index in 0..100 {
-            let code = format!("code-{index}");
-            snapshot.reject(&code.as_str().try_into().unwrap());
+            snapshot.reject(format!("code-{index}"));
         }
-        snapshot.reject(&"code-0".try_into().unwrap());
+        snapshot.reject("code-0".to_owned());
         assert_eq!(snapshot.rejected.len(), MAX_REJECT_CODES);
         assert_eq!(snapshot.rejected_total(), 101);
         assert_eq!(snapshot.rejected.get("code-0"), Some(&2));

@@ -1,5 +1,6 @@
 //! A server's side for tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mining_sv2::{
@@ -8,6 +9,9 @@ use mining_sv2::{
 };
 use roles_logic_sv2::channels::client::{ClientChannels, OpenTerms, Work};
 use roles_logic_sv2::clock::Now;
+use sv1_api::client::{ClientConfig, ClientEvent, ClientJob, ClientOutput, ClientSession};
+
+use crate::task::Task;
 
 pub(crate) const MIN_NTIME: u32 = 500;
 pub(crate) const CHANNEL: u32 = 7;
@@ -114,4 +118,86 @@ pub(crate) fn extended_work(version: u32, extranonce_size: u16) -> Work {
         new_prev_hash(2),
     ];
     work_after(&script, &mut channels)
+}
+
+/// A miner at an Sv1 server of which only the lines are there.
+pub(crate) struct Sv1Jobs {
+    session: ClientSession,
+    pub(crate) now: Now,
+}
+
+impl Sv1Jobs {
+    /// The server lets `version_mask` be rolled.
+    pub(crate) fn new(version_mask: u32, extranonce2_size: usize) -> Self {
+        let config = ClientConfig::new("pool.example", "alice");
+        let mut jobs = Self {
+            session: ClientSession::new(config, now()),
+            now: now(),
+        };
+        let configured = match version_mask {
+            0 => r#"{"version-rolling":false}"#.to_owned(),
+            mask => {
+                format!(r#"{{"version-rolling":true,"version-rolling.mask":"{mask:08x}"}}"#)
+            }
+        };
+        let subscribed = format!(r#"[[],"0102",{extranonce2_size}]"#);
+        for (id, result) in [(1, &*configured), (2, &subscribed), (3, "true")] {
+            jobs.hear(&format!(r#"{{"id":{id},"result":{result},"error":null}}"#));
+        }
+        jobs
+    }
+
+    /// Takes a line of the server, and gives the job that comes of it.
+    pub(crate) fn hear(&mut self, line: &str) -> Option<Arc<ClientJob>> {
+        self.session.handle_line(line.as_bytes(), self.now);
+        let outputs = std::iter::from_fn(|| self.session.poll_output());
+        let jobs = outputs.filter_map(|output| match output {
+            ClientOutput::Event(ClientEvent::Work(job)) => Some(job),
+            _ => None,
+        });
+        jobs.last()
+    }
+
+    /// Another first part of the extranonce, in hexadecimal, for the jobs to come.
+    pub(crate) fn extranonce1(&mut self, extranonce1: &str) {
+        let line = r#"{"id":null,"method":"mining.set_extranonce","params":["EN1",4]}"#;
+        self.hear(&line.replace("EN1", extranonce1));
+    }
+
+    /// Another difficulty for the jobs to come.
+    pub(crate) fn difficulty(&mut self, difficulty: &str) {
+        let line = r#"{"id":null,"method":"mining.set_difficulty","params":[NUMBER]}"#;
+        self.hear(&line.replace("NUMBER", difficulty));
+    }
+
+    /// The job that comes of a line.
+    pub(crate) fn task_of(&mut self, line: &str) -> Option<Task> {
+        Some(Task::sv1(self.hear(line)?, self.now.instant))
+    }
+
+    /// A job, always the same but for its name and ntime.
+    pub(crate) fn task(&mut self, job_id: &str, ntime: u32) -> Task {
+        self.task_of(&sv1_job(job_id, ntime, true)).unwrap()
+    }
+
+    /// A job with another coinbase.
+    pub(crate) fn other_task(&mut self, job_id: &str, ntime: u32) -> Task {
+        let line = sv1_job(job_id, ntime, true).replace("0a0b", "0a0c");
+        self.task_of(&line).unwrap()
+    }
+
+    /// The last job with other version bits; `None` when they are the same.
+    pub(crate) fn masked_task(&mut self, version_mask: u32) -> Option<Task> {
+        self.task_of(&format!(
+            r#"{{"id":null,"method":"mining.set_version_mask","params":["{version_mask:08x}"]}}"#
+        ))
+    }
+}
+
+/// The line of a job.
+pub(crate) fn sv1_job(job_id: &str, ntime: u32, clean_jobs: bool) -> String {
+    let prev_hash = "33".repeat(32);
+    format!(
+        r#"{{"id":null,"method":"mining.notify","params":["{job_id}","{prev_hash}","0a0b","0d",[],"20000000","207fffff","{ntime:08x}",{clean_jobs}]}}"#
+    )
 }

@@ -186,12 +186,16 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives all threads new work at once; `None` lets them rest. What they were at is dropped.
+    /// Gives all threads new work at once; `None` lets them rest. What they were at is dropped, and not hashed again
+    /// when the new work comes to the same.
     pub fn assign(&self, source: Option<WorkSource>) {
         let mut assignment = self.shared.lock();
         assignment.stop.store(true, Ordering::Relaxed);
         assignment.stop = Arc::default();
-        assignment.source = source;
+        assignment.source = match &assignment.source {
+            Some(former) => source.map(|source| source.without(former)),
+            None => source,
+        };
         self.shared.changed.notify_all();
     }
 
@@ -289,12 +293,13 @@ mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
+    use crate::task::Task;
     use crate::testing::standard_work;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
     fn source(version: u32, target: [u8; 32]) -> WorkSource {
-        WorkSource::new(standard_work(version, target), true)
+        WorkSource::new(Task::sv2(standard_work(version, target), true), 0)
     }
 
     fn effort(threads: usize) -> Effort {
