@@ -39,6 +39,8 @@ close_reasons! {
     HandshakeClosed "handshake_closed" "the peer closed the connection during the handshake",
     /// The handshake failed: other protocol, other authority, expired certificate.
     HandshakeFailed "handshake_failed" "the handshake failed",
+    /// A trusted proxy sent no header of the PROXY protocol, or a wrong one.
+    ProxyHeader "proxy_header" "a trusted proxy did not send a valid PROXY header",
     /// A header announces a longer payload than is accepted.
     PayloadTooLong "payload_too_long" "a frame announced a longer payload than is accepted",
     /// A frame cannot be decrypted: mostly a peer that does not speak the protocol.
