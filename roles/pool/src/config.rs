@@ -7,6 +7,7 @@ use std::time::Duration;
 use bitcoin::Network;
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 use network_helpers_sv2::{ClientSecurity, Endpoint, Options};
+use pool_core::descriptor::DescriptorError;
 use pool_core::payout::{PayoutError, PoolPayouts};
 use pool_core::shard::{Deadlines, PoolConfig, Shard, ShardError};
 use roles_logic_sv2::accounting::SliceLimits;
@@ -362,9 +363,10 @@ impl RawPayout {
             .map(|output| (output.descriptor.as_str(), output.weight));
         PoolPayouts::new(chain, outputs).map_err(|error| {
             let fix = match error {
-                PayoutError::Descriptor { .. } => {
-                    format!("the chain is {chain} by node.chain")
-                }
+                PayoutError::Descriptor {
+                    source: DescriptorError::OtherChain { .. },
+                    ..
+                } => format!("node.chain says {}", chain.to_core_arg()),
                 _ => String::new(),
             };
             Invalid::new(KEY, error.to_string(), fix)

@@ -156,7 +156,7 @@ impl Demo {
         if node.chain != Network::Regtest && args.payout.is_none() {
             bail!(
                 "the node is on {}, where blocks are worth money: say whom they pay with --payout 'addr(ADDRESS)'",
-                node.chain
+                node.chain.to_core_arg()
             );
         }
         let local = SocketAddr::from(([127, 0, 0, 1], 0));

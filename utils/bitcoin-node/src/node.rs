@@ -133,6 +133,7 @@ impl fmt::Display for NodeStatus {
             Self::Unreachable { reason } => write!(f, "unreachable: {reason}"),
             Self::WrongCredentials => f.write_str("refuses the credentials"),
             Self::WrongChain { expected, found } => {
+                let expected = expected.to_core_arg();
                 write!(f, "is on chain {found}, not on {expected}")
             }
             Self::WarmingUp { message } => write!(f, "starting: {message}"),

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use bitcoin::address::NetworkUnchecked;
-use bitcoin::{Address, Network, ScriptBuf};
+use bitcoin::bip32::Xpriv;
+use bitcoin::{Address, Network, PrivateKey, ScriptBuf};
 use miniscript::{DefiniteDescriptorKey, Descriptor};
 use thiserror::Error;
 
@@ -17,9 +18,15 @@ pub enum DescriptorError {
         /// What stands there.
         address: String,
     },
+    /// A private key stands where an address belongs.
+    #[error(
+        "a private key stands where an address belongs; give its address, and keep the key to yourself"
+    )]
+    PrivateKey,
     /// The address belongs to another chain.
     #[error(
-        "address `{address}` is not of chain {network}; use an address of that chain or change the chain"
+        "address `{address}` is not of chain {}; use an address of that chain or change the chain",
+        network.to_core_arg()
     )]
     OtherChain {
         /// The address.
@@ -83,11 +90,8 @@ pub fn script_pubkey(descriptor: &str, network: Network) -> Result<ScriptBuf, De
 /// # Errors
 /// [`DescriptorError::NotAnAddress`] or [`DescriptorError::OtherChain`].
 pub fn address_script(address: &str, network: Network) -> Result<ScriptBuf, DescriptorError> {
-    let parsed = Address::<NetworkUnchecked>::from_str(address).map_err(|_| {
-        DescriptorError::NotAnAddress {
-            address: address.to_owned(),
-        }
-    })?;
+    let parsed =
+        Address::<NetworkUnchecked>::from_str(address).map_err(|_| not_an_address(address))?;
     parsed
         .require_network(network)
         .map(|checked| checked.script_pubkey())
@@ -95,6 +99,17 @@ pub fn address_script(address: &str, network: Network) -> Result<ScriptBuf, Desc
             address: address.to_owned(),
             network,
         })
+}
+
+/// What was pasted by mistake must not reach a log.
+fn not_an_address(text: &str) -> DescriptorError {
+    let is_private = PrivateKey::from_wif(text).is_ok() || Xpriv::from_str(text).is_ok();
+    match is_private {
+        true => DescriptorError::PrivateKey,
+        false => DescriptorError::NotAnAddress {
+            address: text.to_owned(),
+        },
+    }
 }
 
 fn inner<'t>(descriptor: &'t str, function: &str) -> Option<&'t str> {
@@ -155,6 +170,10 @@ mod tests {
             matches!(error, DescriptorError::OtherChain { .. }),
             "{error}"
         );
+        assert!(
+            error.to_string().contains("is not of chain main;"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -182,7 +201,16 @@ mod tests {
     #[test]
     fn a_private_key_does_not_reach_the_error() {
         let secret = "L4rK1yDtCWekvXuE6oXD9jCYfFNV2cWRpVuPLBcCU2z8TrisoyY1";
-        let error = script_pubkey(&format!("wpkh({secret})"), Network::Bitcoin).unwrap_err();
-        assert!(!error.to_string().contains(secret), "{error}");
+        let master = "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi";
+        for secret in [secret, master] {
+            for text in [
+                secret,
+                &format!("addr({secret})"),
+                &format!("wpkh({secret})"),
+            ] {
+                let error = script_pubkey(text, Network::Bitcoin).unwrap_err();
+                assert!(!error.to_string().contains(secret), "{error}");
+            }
+        }
     }
 }

@@ -78,7 +78,9 @@ impl Status {
             String::new(),
             format!(
                 "node        {} ({}), {}",
-                hub.node, self.parts.chain, hub.node_status
+                hub.node,
+                self.parts.chain.to_core_arg(),
+                hub.node_status
             ),
             format!("tip         {tip}"),
             format!("template    {template}"),
