@@ -95,6 +95,38 @@ impl BlockReport {
             _ => "missing",
         }
     }
+
+    /// What the operator can do about it; `None` when the node has the block on its best chain.
+    pub fn advice(&self) -> Option<&'static str> {
+        match (&self.outcome, self.standing) {
+            (_, Some(BlockStanding::Active { .. })) => None,
+            (SubmitOutcome::Rejected(RejectReason::PrevBlkNotFound), _) => Some(
+                "the node lacks the block before this one: check that it is in sync; the block is lost unless another node has it",
+            ),
+            (SubmitOutcome::Rejected(_), _) => Some(
+                "the node takes the block for invalid: read its debug.log and report this; the block is lost unless another node has it",
+            ),
+            (_, Some(BlockStanding::Stale)) => {
+                Some("another block of this height was first; there is nothing to do")
+            }
+            (SubmitOutcome::Failed(_), _) => Some(
+                "the node did not answer: check that it runs; the block is lost unless another node has it",
+            ),
+            _ => Some(
+                "the node took the block, but did not show it on its chain afterwards: check the node and its debug.log",
+            ),
+        }
+    }
+
+    fn log(&self) {
+        let (node, outcome, reason) = (&self.node, &self.outcome, self.reason());
+        match self.advice() {
+            None => tracing::info!(node, %outcome, reason, "block submitted"),
+            Some(advice) => {
+                tracing::warn!(node, %outcome, reason, advice, "block submitted, and not confirmed");
+            }
+        }
+    }
 }
 
 /// Several nodes, best first.
@@ -224,7 +256,7 @@ impl NodeSet {
                 let report =
                     submit_and_confirm(node.as_ref(), &config, block, hash, &answer_sender).await;
                 counts.count(report.reason());
-                tracing::info!(node = report.node, outcome = %report.outcome, reason = report.reason(), "block submitted");
+                report.log();
                 // Nobody may be waiting for the report: it is counted and logged all the same.
                 let _ = report_sender.try_send(report);
             });
@@ -306,6 +338,9 @@ async fn submit_and_confirm(
     let mut outcome = node.submit_block(Arc::clone(&block)).await;
     // The first answer is passed on at once; a receiver that has enough is closed.
     let _ = answers.try_send(outcome.clone());
+    if is_worth_another_try(&outcome) {
+        tracing::warn!(node = node_name, %outcome, "block not taken yet; trying again");
+    }
     for _ in 1..config.submit_attempts {
         if !is_worth_another_try(&outcome) {
             break;

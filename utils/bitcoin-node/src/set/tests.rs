@@ -219,6 +219,16 @@ async fn a_block_goes_to_every_node_and_each_is_asked_afterwards() {
         .iter()
         .map(|report| (report.node.as_str(), report.reason(), report.is_confirmed()))
         .collect();
+    let advised = reports.iter().map(|report| report.advice());
+    let unconfirmed = reports.iter().map(|report| !report.is_confirmed());
+    assert!(
+        advised
+            .clone()
+            .map(|advice| advice.is_some())
+            .eq(unconfirmed)
+    );
+    let advice: std::collections::BTreeSet<_> = advised.flatten().collect();
+    assert_eq!(advice.len(), 4, "each has its own");
     assert_eq!(
         summary,
         [
