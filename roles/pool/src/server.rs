@@ -170,7 +170,7 @@ impl Pool {
             clock,
         };
         let counters = Arc::new(Counters {
-            gate: Gate::new(config.accept),
+            gate: Gate::new(config.accept.clone()),
             closed: CloseCounts::default(),
             panics: cores.panics().clone(),
             rejects: Arc::default(),

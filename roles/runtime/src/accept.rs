@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::admission::{Gate, Pass, Refusal};
-use crate::{CoreRuntimes, Shutdown, SystemClock};
+use crate::{CoreRuntimes, Shutdown};
 
 /// Connections the operating system keeps until they are accepted; further ones are refused by it.
 pub const BACKLOG: u32 = 4096;
@@ -70,7 +71,10 @@ pub fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, BindE
 
 /// Accepts connections through `gate` until draining begins and runs what `serve` makes of each on a core.
 ///
-/// The pass of a connection is dropped with its future. A connection that is refused is closed at once.
+/// The pass of a connection is dropped with its future. A connection that is refused is closed at once. `serve` gets the
+/// address of the client, which is not the peer's where a trusted proxy speaks for it ([`AcceptLimits::proxies`]).
+///
+/// [`AcceptLimits::proxies`]: crate::AcceptLimits::proxies
 pub async fn accept_loop<F>(
     listener: TcpListener,
     gate: Gate,
@@ -80,7 +84,6 @@ pub async fn accept_loop<F>(
 ) where
     F: Future<Output = ()> + 'static,
 {
-    let clock = SystemClock::new();
     let mut draining = std::pin::pin!(shutdown.draining());
     loop {
         let accepted = tokio::select! {
@@ -89,7 +92,7 @@ pub async fn accept_loop<F>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let admitted = gate.admit(peer.ip(), clock.now().instant);
+                let admitted = gate.admit(peer.ip(), Instant::now());
                 let outcome = admitted.and_then(|pass| {
                     hand_over(stream, peer, pass, cores, serve.clone())
                         .map_err(|refusal| gate.refuse(refusal))
@@ -120,10 +123,13 @@ fn hand_over<F: Future<Output = ()> + 'static>(
     // A socket belongs to the runtime that polls it, so it leaves this one and joins the core's.
     let stream = stream.into_std().map_err(|_| Refusal::System)?;
     let start = move || async move {
-        let _pass = pass;
-        match TcpStream::from_std(stream) {
-            Ok(stream) => serve(stream, peer).await,
-            Err(error) => warn!(%peer, %error, "cannot watch a connection"),
+        let (mut pass, mut stream) = match TcpStream::from_std(stream) {
+            Ok(stream) => (pass, stream),
+            Err(error) => return warn!(%peer, %error, "cannot watch a connection"),
+        };
+        match pass.client(&mut stream, peer).await {
+            Ok(client) => serve(stream, client).await,
+            Err(refusal) => debug!(%peer, reason = refusal.name(), "connection refused"),
         }
     };
     cores.spawn(start).map_err(|_| Refusal::Busy)

@@ -41,7 +41,7 @@ mod shutdown;
 mod tasks;
 
 pub use accept::{BACKLOG, BindError, accept_loop, bind};
-pub use admission::{AcceptLimits, Gate, Pass, Refusal};
+pub use admission::{AcceptLimits, Ban, Gate, MAX_BAN, MAX_BANS, Pass, Refusal};
 pub use clock::SystemClock;
 pub use cores::{CoreRuntimes, MAX_WAITING_TASKS, PanicCount, SpawnError};
 pub use drive::{Core, Shell, drive};

@@ -69,6 +69,7 @@ impl Usual for Usually {
             per_address: 100,
             per_second: 100,
             burst: 500,
+            ..AcceptLimits::default()
         }
     }
 }

@@ -2,12 +2,12 @@
 //! program itself.
 
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
-use network_helpers_sv2::{ServerIdentity, ServerSecurity};
+use network_helpers_sv2::{IpNet, ProxyProtocol, ServerIdentity, ServerSecurity};
 use noise_sv2::{AuthorityPublicKey, AuthoritySecretKey};
 use serde::Deserialize;
 
@@ -154,6 +154,7 @@ pub struct RawConnections<U> {
     per_address: usize,
     per_sec: u32,
     burst: u32,
+    proxy_protocol_from: Vec<String>,
     #[serde(skip)]
     usual: PhantomData<U>,
 }
@@ -166,6 +167,12 @@ impl<U: Usual> Default for RawConnections<U> {
             per_address: limits.per_address,
             per_sec: limits.per_second,
             burst: limits.burst,
+            proxy_protocol_from: limits
+                .proxies
+                .trusted
+                .iter()
+                .map(IpNet::to_string)
+                .collect(),
             usual: PhantomData,
         }
     }
@@ -175,15 +182,32 @@ impl<U: Usual> RawConnections<U> {
     /// Who may connect.
     ///
     /// # Errors
-    /// When a limit is 0.
+    /// When a limit is 0, or a proxy's network is none.
     pub fn accept_limits(&self) -> Result<AcceptLimits, Invalid> {
         Ok(AcceptLimits {
             connections: positive("connections.total", self.total)?,
             per_address: positive("connections.per_address", self.per_address)?,
             per_second: positive("connections.per_sec", self.per_sec)?,
             burst: positive("connections.burst", self.burst)?,
+            proxies: ProxyProtocol {
+                trusted: self
+                    .proxy_protocol_from
+                    .iter()
+                    .map(|text| proxies(text))
+                    .collect::<Result<_, _>>()?,
+            },
         })
     }
+}
+
+/// A network, or a single address.
+fn proxies(text: &str) -> Result<IpNet, Invalid> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| {
+        let what = format!("`{text}` is no network");
+        let fix = "write one such as 10.0.0.0/8, or the address of one proxy";
+        Invalid::new("connections.proxy_protocol_from", what, fix)
+    })
 }
 
 /// `[program]`.
@@ -235,4 +259,52 @@ pub struct ProgramSettings {
     pub log_level: String,
     /// How long draining may take.
     pub grace: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Plain;
+
+    impl Usual for Plain {
+        const PORT: u16 = 1;
+        const THREADS: usize = 1;
+
+        fn accept_limits() -> AcceptLimits {
+            AcceptLimits::default()
+        }
+    }
+
+    fn limits(proxies: &[&str]) -> Result<AcceptLimits, Invalid> {
+        let raw = RawConnections::<Plain> {
+            proxy_protocol_from: proxies.iter().map(|text| (*text).to_owned()).collect(),
+            ..RawConnections::default()
+        };
+        raw.accept_limits()
+    }
+
+    #[test]
+    fn proxies_are_networks_and_addresses() {
+        assert_eq!(limits(&[]), Ok(AcceptLimits::default()));
+        let proxies = limits(&["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"])
+            .unwrap()
+            .proxies;
+        for (peer, is_trusted) in [
+            ("10.9.9.9", true),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("2001:db8:7::1", true),
+            ("::1", true),
+            ("::2", false),
+        ] {
+            assert_eq!(proxies.trusts(peer.parse().unwrap()), is_trusted, "{peer}");
+        }
+        for wrong in ["10.0.0.0/33", "proxy.example", "10.0.0.1:80", ""] {
+            let invalid = limits(&["10.0.0.0/8", wrong]).unwrap_err();
+            assert_eq!(invalid.key, "connections.proxy_protocol_from");
+            assert!(invalid.what.contains(wrong), "{invalid:?}");
+        }
+    }
 }

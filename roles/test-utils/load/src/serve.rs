@@ -97,6 +97,7 @@ async fn run_pool(
             per_address: usize::MAX,
             per_second: u32::MAX,
             burst: u32::MAX,
+            ..AcceptLimits::default()
         },
         threads: args.threads,
         ..Config::new(
