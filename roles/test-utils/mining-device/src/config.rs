@@ -1,16 +1,18 @@
 //! The configuration, as it is written and as it is used.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use binary_sv2::Str0255;
-use network_helpers_sv2::{ClientSecurity, Endpoint};
+use network_helpers_sv2::{ClientSecurity, Endpoint, Protocol, ServerUrl, Sv1Endpoint, TlsClient};
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::setup;
 use serde::Deserialize;
 use stratum_runtime::config::Invalid;
 use stratum_runtime::config::sections::ProgramSettings;
-use stratum_runtime::{DEFAULT_GRACE_SECS, logging};
+use stratum_runtime::{DEFAULT_GRACE_SECS, Secret, logging};
+use sv1_api::client_message::MAX_TEXT_BYTES;
 
 use crate::workers::Effort;
 
@@ -24,9 +26,11 @@ const MAX_EXTRANONCE_SIZE: u16 = 32;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The pool or proxy.
-    pub upstream: Endpoint,
-    /// How the connection to it is secured.
+    pub upstream: ServerUrl,
+    /// How the connection to an Sv2 server is secured.
     pub security: ClientSecurity,
+    /// What only an Sv1 server is told.
+    pub sv1: Sv1Config,
     /// Who mines, as the pool understands it.
     pub user_identity: Str0255<'static>,
     /// Kind of channel to open.
@@ -41,20 +45,61 @@ pub struct Config {
     pub about: setup::Endpoint<'static>,
 }
 
+/// What a mining device needs to know for Sv1 servers only.
+#[derive(Clone, Debug)]
+pub struct Sv1Config {
+    /// Goes with the user's name: options for the server, seldom a secret.
+    pub password: Secret<String>,
+    /// Shares a minute at which the suggested difficulty aims; nothing is suggested when `None`.
+    pub shares_per_min: Option<f64>,
+    /// Whom to believe behind `stratum+ssl://`.
+    pub tls: TlsClient,
+}
+
+impl Default for Sv1Config {
+    fn default() -> Self {
+        Self {
+            password: Secret::new(DEFAULT_PASSWORD.to_owned()),
+            shares_per_min: Some(DEFAULT_SHARES_PER_MIN),
+            tls: TlsClient::verifying(&[]).expect("the usual authorities are built in"),
+        }
+    }
+}
+
+/// The password that servers expect of those who have none to tell.
+const DEFAULT_PASSWORD: &str = "x";
+
+/// Few enough for any server, often enough to see soon that it works.
+const DEFAULT_SHARES_PER_MIN: f64 = 10.0;
+
 impl Config {
-    /// The defaults for a pool or proxy: all cores on one standard channel, encrypted where the endpoint has a key.
+    /// The defaults for an Sv2 pool or proxy: all cores on one standard channel, encrypted where the endpoint has a key.
     pub fn new(upstream: Endpoint) -> Self {
-        let security = match upstream.authority {
-            Some(authority) => ClientSecurity::Noise {
-                authority: Some(authority),
-            },
+        ServerUrl::Sv2(upstream).into()
+    }
+
+    /// The defaults for an Sv1 pool or proxy: all cores, any password, a suggested difficulty, certificates verified.
+    pub fn sv1(upstream: Sv1Endpoint) -> Self {
+        ServerUrl::Sv1(upstream).into()
+    }
+}
+
+impl From<ServerUrl> for Config {
+    fn from(upstream: ServerUrl) -> Self {
+        let authority = match &upstream {
+            ServerUrl::Sv2(server) => server.authority,
+            ServerUrl::Sv1(_) => None,
+        };
+        let security = match authority {
+            Some(_) => ClientSecurity::Noise { authority },
             None => ClientSecurity::Plain,
         };
-        let vendor = concat!("stratum mining-device ", env!("CARGO_PKG_VERSION"));
+        let vendor = concat!("stratum-mining-device/", env!("CARGO_PKG_VERSION"));
         let hasher = crate::hasher::Hasher::detect().name();
         Self {
             upstream,
             security,
+            sv1: Sv1Config::default(),
             user_identity: "miner".try_into().unwrap_or_default(),
             channel: ChannelKind::Standard,
             min_extranonce_size: 4,
@@ -89,6 +134,7 @@ pub struct ProgramConfig {
 #[serde(default)]
 pub struct RawConfig {
     upstream: RawUpstream,
+    sv1: RawSv1,
     mining: RawMining,
     device: RawDevice,
     program: RawProgram,
@@ -102,6 +148,15 @@ struct RawUpstream {
     user_identity: String,
     channel: String,
     min_extranonce_size: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+struct RawSv1 {
+    password: Secret<String>,
+    shares_per_min: f64,
+    tls_verify: bool,
+    tls_ca_files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -142,6 +197,17 @@ impl Default for RawUpstream {
     }
 }
 
+impl Default for RawSv1 {
+    fn default() -> Self {
+        Self {
+            password: Secret::new(DEFAULT_PASSWORD.to_owned()),
+            shares_per_min: DEFAULT_SHARES_PER_MIN,
+            tls_verify: true,
+            tls_ca_files: Vec::new(),
+        }
+    }
+}
+
 impl Default for RawMining {
     fn default() -> Self {
         Self {
@@ -168,21 +234,22 @@ impl TryFrom<RawConfig> for ProgramConfig {
 
     fn try_from(raw: RawConfig) -> Result<Self, Invalid> {
         let (upstream, mining) = (raw.upstream, raw.mining);
-        let defaults = Config::new(upstream.endpoint()?);
+        let defaults = Config::from(upstream.server()?);
         let security = match upstream.encrypted {
             true => defaults.security,
             false => ClientSecurity::Plain,
         };
-        let nominal = positive("mining.nominal_hashrate", mining.nominal_hashrate)?;
+        let nominal = positive("mining.nominal_hashrate", mining.nominal_hashrate, RATE)?;
         let device = Config {
             security,
+            sv1: raw.sv1.valid()?,
             user_identity: short_text("upstream.user_identity", upstream.user_identity)?,
             channel: parse_channel(&upstream.channel)?,
             min_extranonce_size: extranonce_size(upstream.min_extranonce_size)?,
             nominal_hashrate: nominal.map(|hashrate| hashrate as f32),
             effort: Effort {
                 threads: mining.threads()?,
-                hashrate_limit: positive("mining.hashrate_limit", mining.hashrate_limit)?,
+                hashrate_limit: positive("mining.hashrate_limit", mining.hashrate_limit, RATE)?,
                 is_low_priority: mining.low_priority,
             },
             about: raw.device.about(defaults.about)?,
@@ -211,23 +278,60 @@ impl RawProgram {
 }
 
 impl RawUpstream {
-    fn endpoint(&self) -> Result<Endpoint, Invalid> {
-        const KEY: &str = "upstream.url";
-        const FORM: &str = "name the pool or proxy as stratum2+tcp://host:port/KEY";
+    fn server(&self) -> Result<ServerUrl, Invalid> {
+        const FORM: &str = "name the pool or proxy as stratum2+tcp://host:port/KEY, stratum+tcp://host:port or \
+                            stratum+ssl://host:port";
+        let wrong = |what: &str, fix: &str| Invalid::new("upstream.url", what, fix);
         let Some(url) = &self.url else {
-            return Err(Invalid::new(KEY, "is missing", FORM));
+            return Err(wrong("is missing", FORM));
         };
-        let endpoint: Endpoint =
-            url.parse()
-                .map_err(|error: network_helpers_sv2::EndpointError| {
-                    Invalid::new(KEY, error.to_string(), FORM)
-                })?;
-        if self.encrypted && endpoint.authority.is_none() {
-            let fix = "add the key that the server's operator publishes, as stratum2+tcp://host:port/KEY, or set \
-                       upstream.encrypted = false (--plain) on a network of your own";
-            return Err(Invalid::new(KEY, "has no authority key", fix));
+        let server = ServerUrl::parse_or(url, Protocol::Sv2)
+            .map_err(|error| wrong(&error.to_string(), FORM))?;
+        match &server {
+            ServerUrl::Sv2(endpoint) if self.encrypted && endpoint.authority.is_none() => {
+                Err(wrong(
+                    "has no authority key",
+                    "add the key that the server's operator publishes, as stratum2+tcp://host:port/KEY, or set \
+                 upstream.encrypted = false (--plain) on a network of your own",
+                ))
+            }
+            ServerUrl::Sv1(endpoint) if !self.encrypted && endpoint.is_tls => Err(wrong(
+                "asks for TLS, and upstream.encrypted = false (--plain) for none",
+                "write stratum+tcp://host:port for a connection without TLS",
+            )),
+            _ => Ok(server),
         }
-        Ok(endpoint)
+    }
+}
+
+impl RawSv1 {
+    fn valid(self) -> Result<Sv1Config, Invalid> {
+        let len = self.password.expose().len();
+        if len > MAX_TEXT_BYTES {
+            let fix = format!("{MAX_TEXT_BYTES} bytes fit at most");
+            let what = format!("is {len} bytes long");
+            return Err(Invalid::new("sv1.password", what, fix));
+        }
+        let asked = Some(self.shares_per_min).filter(|shares| *shares != 0.0);
+        let fix = "choose a number of shares a minute, or 0 to suggest no difficulty";
+        Ok(Sv1Config {
+            shares_per_min: positive("sv1.shares_per_min", asked, fix)?,
+            tls: self.tls()?,
+            password: self.password,
+        })
+    }
+
+    fn tls(&self) -> Result<TlsClient, Invalid> {
+        const KEY: &str = "sv1.tls_ca_files";
+        if self.tls_verify {
+            let client = TlsClient::verifying(&self.tls_ca_files);
+            return client.map_err(|error| Invalid::new(KEY, error.to_string(), ""));
+        }
+        if !self.tls_ca_files.is_empty() {
+            let what = "has no effect while sv1.tls_verify is false";
+            return Err(Invalid::new(KEY, what, "leave out one of the two"));
+        }
+        Ok(TlsClient::believing_anyone())
     }
 }
 
@@ -301,10 +405,11 @@ fn extranonce_size(size: u16) -> Result<u16, Invalid> {
     Ok(size)
 }
 
-fn positive(key: &str, rate: Option<f64>) -> Result<Option<f64>, Invalid> {
+const RATE: &str = "choose a number above 0, in hashes per second";
+
+fn positive(key: &str, rate: Option<f64>, fix: &str) -> Result<Option<f64>, Invalid> {
     match rate {
         Some(rate) if !(rate > 0.0 && rate <= f64::from(f32::MAX)) => {
-            let fix = "choose a number above 0, in hashes per second";
             Err(Invalid::new(key, format!("is {rate}"), fix))
         }
         rate => Ok(rate),
@@ -356,6 +461,39 @@ mod tests {
     }
 
     #[test]
+    fn an_sv1_url_is_enough() {
+        for (url, is_tls) in [
+            ("upstream.url=stratum+tcp://pool.example:3333", false),
+            ("upstream.url=stratum+ssl://pool.example:3334", true),
+        ] {
+            let device = load(&[url]).unwrap().device;
+            let ServerUrl::Sv1(server) = device.upstream else {
+                panic!("{url}")
+            };
+            assert_eq!((&*server.host, server.is_tls), ("pool.example", is_tls));
+            assert_eq!(device.sv1.password.expose(), "x");
+            assert_eq!(device.sv1.shares_per_min, Some(10.0));
+        }
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_told() {
+        for (assignments, expected) in [
+            (
+                ["upstream.url=stratum+ssl://a:1", "upstream.encrypted=false"],
+                "`upstream.url`: asks for TLS, and upstream.encrypted = false (--plain) for none",
+            ),
+            (
+                ["sv1.tls_verify=false", "sv1.tls_ca_files=ca.pem"],
+                "`sv1.tls_ca_files`: has no effect while sv1.tls_verify is false",
+            ),
+        ] {
+            let error = load(&[&[URL], &assignments[..]].concat()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn every_key_arrives() {
         let config = load(&[
             "upstream.url=h:1",
@@ -363,6 +501,9 @@ mod tests {
             "upstream.user_identity=alice",
             "upstream.channel=extended",
             "upstream.min_extranonce_size=8",
+            "sv1.password=hunter2",
+            "sv1.shares_per_min=0",
+            "sv1.tls_verify=false",
             "mining.threads=3",
             "mining.nominal_hashrate=2e6",
             "mining.hashrate_limit=1000",
@@ -376,6 +517,13 @@ mod tests {
         .unwrap();
         let device = config.device;
         assert_eq!(device.security, ClientSecurity::Plain);
+        assert_eq!(device.sv1.password.expose(), "hunter2");
+        let shown = format!("{device:?}");
+        assert!(
+            shown.contains("is_verifying: false") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+        assert_eq!(device.sv1.shares_per_min, None);
         assert_eq!(device.user_identity.as_str(), Some("alice"));
         assert_eq!(
             (device.channel, device.min_extranonce_size),
@@ -407,13 +555,24 @@ mod tests {
 
     #[test]
     fn each_mistake_says_where_what_and_what_to_do() {
+        let long_password = format!("sv1.password={}", "x".repeat(513));
         let long = format!("upstream.user_identity={}", "x".repeat(256));
         for (assignment, expected) in [
             ("upstream.url=pool", "`upstream.url`: `pool` has no port"),
             ("program.log=a=loud", "`program.log`: "),
+            ("upstream.url=http://a:1", "`http://` is not Stratum; write"),
             (
-                "upstream.url=stratum+tcp://a:1",
-                "is not Stratum V2 over TCP",
+                "upstream.url=stratum+tcp://bob:hunter2@a:1",
+                "`upstream.url`: the address has a user name before the host",
+            ),
+            (&long_password, "`sv1.password`: is 513 bytes long; 512"),
+            (
+                "sv1.shares_per_min=-1",
+                "`sv1.shares_per_min`: is -1; choose a number of shares",
+            ),
+            (
+                "sv1.tls_ca_files=/nowhere/ca.pem",
+                "`sv1.tls_ca_files`: cannot read /nowhere/ca.pem",
             ),
             (
                 "upstream.url=a:1/garbage",
@@ -444,6 +603,7 @@ mod tests {
         ] {
             let error = load(&[URL, assignment]).unwrap_err();
             assert!(error.contains(expected), "{assignment}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
         assert!(
             load(&[])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use network_helpers_sv2::{Backoff, Endpoint};
+use network_helpers_sv2::{Backoff, Endpoint, ServerUrl, Sv1Endpoint};
 
 use crate::core::End;
 
@@ -17,6 +17,9 @@ pub const REFUSED_PAUSE_MIN: Duration = Duration::from_secs(30);
 
 /// Longest pause after a server said that it does not want us.
 pub const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// Longest pause that a server can ask for.
+pub const ASKED_PAUSE_MAX: Duration = REFUSED_PAUSE_MAX;
 
 /// A connection with work for so long makes the next pause the shortest again. Until then a server that takes us and
 /// drops us, or sends us round in circles, is met by ever longer pauses.
@@ -46,15 +49,15 @@ impl Ended {
 /// The server configured, the server in use, and the pauses between connections.
 #[derive(Clone, Debug)]
 pub struct Course {
-    home: Endpoint,
-    present: Endpoint,
+    home: ServerUrl,
+    present: ServerUrl,
     lost: Backoff,
     refused: Backoff,
 }
 
 impl Course {
     /// Begins at the server configured.
-    pub fn new(home: Endpoint) -> Self {
+    pub fn new(home: ServerUrl) -> Self {
         Self {
             present: home.clone(),
             home,
@@ -64,53 +67,63 @@ impl Course {
     }
 
     /// The server to connect to.
-    pub const fn present(&self) -> &Endpoint {
+    pub const fn present(&self) -> &ServerUrl {
         &self.present
     }
 
     /// Takes the end of a connection that had work for `worked`, and gives the pause before the next; `random` spreads
     /// the pauses of many devices.
     ///
-    /// `Reconnect` leads to the server it names, under the same authority (CM-20). When that one gives no work, the
-    /// server configured is next.
+    /// Reconnecting leads to the server it names, under the same authority (CM-20), in TLS as before. When that one gives no
+    /// work, the server configured is next.
     pub fn handle_end(&mut self, ended: &Ended, worked: Option<Duration>, random: u32) -> Duration {
         if worked.is_some_and(|worked| worked >= STEADY_AFTER) {
             self.lost.reset();
             self.refused.reset();
         }
+        let mut asked = Duration::ZERO;
         match ended {
-            Ended::ByRule(End::Reconnect { host, port, .. }) => {
+            Ended::ByRule(End::Reconnect { host, port, wait }) => {
                 let next = redirected(&self.present, host, *port);
                 self.present = next.unwrap_or_else(|| self.home.clone());
+                asked = (*wait).min(ASKED_PAUSE_MAX);
             }
             _ if worked.is_none() => self.present = self.home.clone(),
             _ => {}
         }
-        match ended {
+        let pause = match ended {
             Ended::ByRule(end) if end.is_refusal() => self.refused.next_pause(random),
             _ => self.lost.next_pause(random),
-        }
+        };
+        pause.max(asked)
     }
 }
 
-/// The server that a `Reconnect` names; an empty host and port 0 mean the present ones (CM-18). `None` when the host is
-/// none.
-fn redirected(present: &Endpoint, host: &str, port: u16) -> Option<Endpoint> {
+/// The server that is named; an empty host and port 0 mean the present ones (CM-18). `None` when the host is none.
+fn redirected(present: &ServerUrl, host: &str, port: u16) -> Option<ServerUrl> {
     let host = match host.trim() {
-        "" => present.host.as_str(),
+        "" => present.host(),
         host => host.trim_start_matches('[').trim_end_matches(']'),
     };
-    let named = Endpoint {
-        host: host.to_owned(),
-        port: if port == 0 { present.port } else { port },
-        authority: None,
+    let (host, port) = match port {
+        0 => (host.to_owned(), present.port()),
+        port => (host.to_owned(), port),
     };
-    // What is written and read again unchanged is a host; the authority stays, whatever was named (CM-22).
-    let checked: Endpoint = named.to_string().parse().ok()?;
-    (checked == named).then_some(Endpoint {
-        authority: present.authority,
-        ..named
-    })
+    // The authority stays, whatever was named (CM-22).
+    let named = match present {
+        ServerUrl::Sv2(Endpoint { authority, .. }) => ServerUrl::Sv2(Endpoint {
+            host,
+            port,
+            authority: *authority,
+        }),
+        ServerUrl::Sv1(Sv1Endpoint { is_tls, .. }) => ServerUrl::Sv1(Sv1Endpoint {
+            host,
+            port,
+            is_tls: *is_tls,
+        }),
+    };
+    // What is written and read again unchanged is a host.
+    (named.to_string().parse() == Ok(named.clone())).then_some(named)
 }
 
 #[cfg(test)]
@@ -122,6 +135,10 @@ mod tests {
 
     fn course() -> Course {
         Course::new(URL.parse().unwrap())
+    }
+
+    fn place_of(course: &Course) -> (&str, u16) {
+        (course.present().host(), course.present().port())
     }
 
     fn reconnect(host: &str, port: u16) -> Ended {
@@ -148,10 +165,34 @@ mod tests {
         ] {
             let mut course = course();
             course.handle_end(&reconnect(host, port), WORKED, 0);
-            let present = course.present();
-            assert_eq!((present.host.as_str(), present.port), place, "{host}");
-            assert_eq!(present.authority, course.home.authority);
+            assert_eq!(place_of(&course), place, "{host}");
+            let authority = |server: &ServerUrl| match server {
+                ServerUrl::Sv2(server) => server.authority,
+                ServerUrl::Sv1(_) => None,
+            };
+            assert!(authority(course.present()).is_some());
+            assert_eq!(authority(course.present()), authority(&course.home));
         }
+    }
+
+    #[test]
+    fn an_sv1_server_is_changed_within_tls_after_the_wait_it_asks_for() {
+        let mut course = Course::new("stratum+ssl://a.pool.example:3333".parse().unwrap());
+        let asks = |wait_secs| {
+            Ended::from(End::Reconnect {
+                host: "b.pool.example".into(),
+                port: 0,
+                wait: Duration::from_secs(wait_secs),
+            })
+        };
+        let pause = course.handle_end(&asks(5), WORKED, 0);
+        assert_eq!(pause, Duration::from_secs(5));
+        let url = course.present().to_string();
+        assert_eq!(url, "stratum+ssl://b.pool.example:3333");
+        let pause = course.handle_end(&asks(u32::MAX.into()), WORKED, 0);
+        assert_eq!(pause, ASKED_PAUSE_MAX);
+        course.handle_end(&reconnect("evil/\n", 1), WORKED, 0);
+        assert_eq!(place_of(&course), ("a.pool.example", 3333));
     }
 
     #[test]
@@ -159,9 +200,9 @@ mod tests {
         let mut course = course();
         course.handle_end(&reconnect("b.example", 0), WORKED, 0);
         course.handle_end(&Ended::Lost("broken".into()), WORKED, 0);
-        assert_eq!(course.present().host, "b.example");
+        assert_eq!(course.present().host(), "b.example");
         course.handle_end(&Ended::Lost("unreachable".into()), None, 0);
-        assert_eq!(course.present().host, "pool.example");
+        assert_eq!(course.present().host(), "pool.example");
     }
 
     #[test]

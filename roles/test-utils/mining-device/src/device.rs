@@ -1,20 +1,26 @@
 //! The device: connects, mines, and comes back.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
 use network_helpers_sv2::{
-    ClientSecurity, CloseReason, Connection, Endpoint, Options, Stream, connect, random_u32,
+    CloseReason, ConnectError, Connection, Endpoint, LineConnection, LineOptions, MaybeTls,
+    Options, ServerUrl, Stream, Sv1Endpoint, connect, connect_lines, random_u32,
 };
+use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::client::OpenTerms;
 use roles_logic_sv2::setup;
-use stratum_runtime::{Phase, Shutdown, SystemClock, drive};
+use roles_logic_sv2::target::Target;
+use stratum_runtime::{Phase, Shutdown, SystemClock, drive, drive_lines};
+use sv1_api::Difficulty;
+use sv1_api::client::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Config;
-use crate::core::{End, Miner, MinerTerms};
+use crate::core::{End, Miner, MinerTerms, Rules, Sv1Miner};
 use crate::course::{Course, Ended};
 use crate::hasher::Hasher;
 use crate::session::{Rig, Session, ThreadRig, Wiring};
@@ -65,10 +71,14 @@ impl MiningDevice {
     fn spawn<W: World + Send + 'static>(config: Config, shutdown: Shutdown, world: W) -> Self
     where
         W::Stream: Send,
+        W::LineStream: Send,
         W::Rig: Send,
     {
-        let upstream = config.upstream.to_string();
-        let (sender, snapshot) = watch::channel(Snapshot::new(upstream, config.channel));
+        let first = Snapshot::new(
+            config.upstream.to_string(),
+            channel(&config, &config.upstream),
+        );
+        let (sender, snapshot) = watch::channel(first);
         let device = Device {
             config,
             shutdown,
@@ -76,6 +86,7 @@ impl MiningDevice {
             snapshot: sender,
             clock: SystemClock::new(),
             connections: 0,
+            resumable: None,
         };
         let task = tokio::spawn(device.run());
         Self { snapshot, task }
@@ -99,16 +110,23 @@ impl MiningDevice {
     }
 }
 
-/// What a device needs of the machine.
+/// What a device needs of the machine. Errors say what failed and what to check.
 trait World {
     type Stream: Stream;
+    type LineStream: Stream;
     type Rig: Rig;
 
-    /// A connection to a server; the error says what failed and what to check.
+    /// A connection to a server.
     fn connect(
         &mut self,
-        endpoint: &Endpoint,
+        server: &Endpoint,
     ) -> impl Future<Output = Result<Connection<Self::Stream>, String>> + Send;
+
+    /// A connection to an Sv1 server.
+    fn connect_lines(
+        &mut self,
+        server: &Sv1Endpoint,
+    ) -> impl Future<Output = Result<LineConnection<Self::LineStream>, String>> + Send;
 
     /// Something that hashes, for one connection whose core has its time from `clock`.
     fn rig(&mut self, clock: SystemClock) -> Result<Self::Rig, String>;
@@ -122,16 +140,29 @@ struct Machine {
 
 impl World for Machine {
     type Stream = TcpStream;
+    type LineStream = MaybeTls;
     type Rig = ThreadRig;
 
-    async fn connect(&mut self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let security: &ClientSecurity = &self.config.security;
+    async fn connect(&mut self, server: &Endpoint) -> Result<Connection, String> {
         let options = Options {
             max_payload_len: MAX_PAYLOAD_LEN,
             ..Options::default()
         };
-        let connected = connect(endpoint, security, options).await;
+        let connected = connect(server, &self.config.security, options).await;
         connected.map_err(|error| error.to_string())
+    }
+
+    async fn connect_lines(
+        &mut self,
+        server: &Sv1Endpoint,
+    ) -> Result<LineConnection<MaybeTls>, String> {
+        let connected = connect_lines(server, &self.config.sv1.tls, LineOptions::client()).await;
+        connected.map_err(|error| match error {
+            ConnectError::Certificate { .. } => {
+                format!("{error} (sv1.tls_ca_files, sv1.tls_verify)")
+            }
+            error => error.to_string(),
+        })
     }
 
     fn rig(&mut self, clock: SystemClock) -> Result<ThreadRig, String> {
@@ -149,6 +180,24 @@ struct Device<W> {
     snapshot: watch::Sender<Snapshot>,
     clock: SystemClock,
     connections: u64,
+    /// The session that an Sv1 server may let us resume.
+    resumable: Option<(Sv1Endpoint, String)>,
+}
+
+/// What became of a connection.
+struct Outcome {
+    ended: Ended,
+    /// How long it had work.
+    worked: Option<Duration>,
+}
+
+impl From<Ended> for Outcome {
+    fn from(ended: Ended) -> Self {
+        Self {
+            ended,
+            worked: None,
+        }
+    }
 }
 
 impl<W: World> Device<W> {
@@ -161,11 +210,15 @@ impl<W: World> Device<W> {
             .send_modify(|snapshot| snapshot.nominal_hashrate = nominal_hashrate);
         let mut course = Course::new(self.config.upstream.clone());
         while shutdown.phase() == Phase::Running {
-            let endpoint = course.present().clone();
-            let name = endpoint.to_string();
+            let server = course.present().clone();
+            let name = server.to_string();
             self.snapshot
                 .send_if_modified(|snapshot| replace(&mut snapshot.upstream, name));
-            let (ended, worked) = self.connect_and_mine(&endpoint, nominal_hashrate).await;
+            let mined = match &server {
+                ServerUrl::Sv2(server) => self.mine(server, nominal_hashrate).await,
+                ServerUrl::Sv1(server) => self.mine_sv1(server, nominal_hashrate).await,
+            };
+            let Outcome { ended, worked } = mined.unwrap_or_else(Outcome::from);
             if shutdown.phase() > Phase::Running {
                 return;
             }
@@ -178,41 +231,67 @@ impl<W: World> Device<W> {
         }
     }
 
-    /// One connection from its begin to its end, and how long it had work.
-    async fn connect_and_mine(
-        &mut self,
-        endpoint: &Endpoint,
-        nominal_hashrate: f32,
-    ) -> (Ended, Option<Duration>) {
+    /// One connection from its begin to its end; the error is that of an attempt.
+    async fn mine(&mut self, server: &Endpoint, nominal_hashrate: f32) -> Result<Outcome, Ended> {
         let shutdown = self.shutdown.clone();
-        let connected = tokio::select! {
-            connected = self.world.connect(endpoint) => connected,
-            () = shutdown.draining() => return (End::Stopped.into(), None),
-        };
-        let started =
-            connected.and_then(|connection| Ok((connection, self.world.rig(self.clock)?)));
-        let (connection, rig) = match started {
-            Ok(started) => started,
-            Err(error) => return (Ended::Lost(error), None),
-        };
-        self.connections += 1;
-        let reconnects = self.connections - 1;
-        self.snapshot
-            .send_modify(|snapshot| snapshot.reconnects = reconnects);
-        let terms = terms(&self.config, endpoint, nominal_hashrate);
+        let connection = unless_draining(&shutdown, self.world.connect(server)).await?;
+        let rig = self.begin()?;
+        let terms = terms(&self.config, server, nominal_hashrate);
         let mut session = Session(Miner::new(terms, self.clock.now()));
         let mut wiring = Wiring::new(rig, &self.snapshot, &shutdown);
         let driving = drive(&mut session, &mut wiring, connection, self.clock);
-        let reason = tokio::select! {
-            reason = driving => reason,
-            () = shutdown.ended() => CloseReason::Shutdown,
-        };
-        wiring.finish(&session.0, self.clock.now());
-        let ended = match wiring.end.take() {
-            Some(end) => end.into(),
-            None => Ended::Lost(format!("{endpoint}: {reason}")),
-        };
-        (ended, wiring.worked_since.map(|since| since.elapsed()))
+        let reason = until_ended(&shutdown, driving).await;
+        Ok(self.outcome(wiring, &session.0, server, reason))
+    }
+
+    /// The same for an Sv1 server.
+    async fn mine_sv1(
+        &mut self,
+        server: &Sv1Endpoint,
+        nominal_hashrate: f32,
+    ) -> Result<Outcome, Ended> {
+        let shutdown = self.shutdown.clone();
+        let connection = unless_draining(&shutdown, self.world.connect_lines(server)).await?;
+        let rig = self.begin()?;
+        let resumable = self.resumable.as_ref().filter(|(at, _)| at == server);
+        let session = resumable.map(|(_, session)| session.clone());
+        let client = sv1_client(&self.config, server, nominal_hashrate, session);
+        let mut session = Session(Sv1Miner::new(client, random_u32(), self.clock.now()));
+        let mut wiring = Wiring::new(rig, &self.snapshot, &shutdown);
+        let driving = drive_lines(&mut session, &mut wiring, connection, self.clock);
+        let reason = until_ended(&shutdown, driving).await;
+        let outcome = self.outcome(wiring, &session.0, server, reason);
+        if let Some(resumable) = session.0.session() {
+            self.resumable = Some((server.clone(), resumable.to_owned()));
+        }
+        Ok(outcome)
+    }
+
+    /// Counts a connection and prepares what hashes for it.
+    fn begin(&mut self) -> Result<W::Rig, Ended> {
+        let rig = self.world.rig(self.clock).map_err(Ended::Lost)?;
+        let reconnects = self.connections;
+        self.connections += 1;
+        self.snapshot
+            .send_modify(|snapshot| snapshot.reconnects = reconnects);
+        Ok(rig)
+    }
+
+    fn outcome(
+        &self,
+        mut wiring: Wiring<'_, W::Rig>,
+        miner: &impl Rules,
+        server: &impl Display,
+        reason: CloseReason,
+    ) -> Outcome {
+        wiring.finish(miner, self.clock.now());
+        Outcome {
+            ended: match wiring.end {
+                Some(end) => end.into(),
+                None => Ended::Lost(format!("{server}: {reason}")),
+            },
+            worked: wiring.worked_since.map(|since| since.elapsed()),
+        }
     }
 
     fn report(&self, ended: &Ended, pause: Duration) {
@@ -224,6 +303,28 @@ impl<W: World> Device<W> {
         tracing::warn!(pause_secs = pause.as_secs_f32(), "{failure}");
         self.snapshot
             .send_modify(|snapshot| snapshot.last_failure = Some(failure));
+    }
+}
+
+/// What an attempt comes to; the program's drain ends it.
+async fn unless_draining<T>(
+    shutdown: &Shutdown,
+    attempt: impl Future<Output = Result<T, String>>,
+) -> Result<T, Ended> {
+    tokio::select! {
+        result = attempt => result.map_err(Ended::Lost),
+        () = shutdown.draining() => Err(End::Stopped.into()),
+    }
+}
+
+/// Why a connection ended; the program's end ends it, however long its last messages take.
+async fn until_ended(
+    shutdown: &Shutdown,
+    driving: impl Future<Output = CloseReason>,
+) -> CloseReason {
+    tokio::select! {
+        reason = driving => reason,
+        () = shutdown.ended() => CloseReason::Shutdown,
     }
 }
 
@@ -250,7 +351,15 @@ fn replace(text: &mut String, new: String) -> bool {
     is_new
 }
 
-fn terms(config: &Config, endpoint: &Endpoint, nominal_hash_rate: f32) -> MinerTerms {
+/// The kind of channel that a server is asked for, if it has channels.
+fn channel(config: &Config, server: &ServerUrl) -> Option<ChannelKind> {
+    match server {
+        ServerUrl::Sv2(_) => Some(config.channel),
+        ServerUrl::Sv1(_) => None,
+    }
+}
+
+fn terms(config: &Config, server: &Endpoint, nominal_hash_rate: f32) -> MinerTerms {
     MinerTerms {
         user_identity: config.user_identity.clone(),
         kind: config.channel,
@@ -261,11 +370,34 @@ fn terms(config: &Config, endpoint: &Endpoint, nominal_hash_rate: f32) -> MinerT
         },
         endpoint: setup::Endpoint {
             // A name above 255 bytes resolves to nothing, so the empty default is never sent.
-            host: endpoint.host.clone().try_into().unwrap_or_default(),
-            port: endpoint.port,
+            host: server.host.clone().try_into().unwrap_or_default(),
+            port: server.port,
             ..config.about.clone()
         },
     }
+}
+
+fn sv1_client(
+    config: &Config,
+    server: &Sv1Endpoint,
+    nominal_hashrate: f32,
+    session: Option<String>,
+) -> ClientConfig {
+    let user = config.user_identity.as_str().unwrap_or_default();
+    let suggested = |shares_per_min| suggested_difficulty(nominal_hashrate, shares_per_min);
+    ClientConfig {
+        user_agent: config.about.vendor.as_str().unwrap_or_default().to_owned(),
+        password: config.sv1.password.expose().clone(),
+        suggested_difficulty: config.sv1.shares_per_min.and_then(suggested),
+        session,
+        ..ClientConfig::new(&server.host, user)
+    }
+}
+
+/// The difficulty at which a hash rate gives so many shares; `None` for numbers without sense.
+fn suggested_difficulty(hashrate: f32, shares_per_min: f64) -> Option<Difficulty> {
+    let target = Target::from_hashrate(hashrate.into(), shares_per_min).ok()?;
+    Difficulty::new(target.difficulty_f64())
 }
 
 #[cfg(test)]

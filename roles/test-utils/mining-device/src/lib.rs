@@ -1,8 +1,8 @@
-//! A CPU miner that speaks Stratum V2.
+//! A CPU miner that speaks Stratum V2 and V1, whichever the server's URL names.
 //!
 //! [`MiningDevice::start`] mines for one pool or proxy until the program's [`Shutdown`](stratum_runtime::Shutdown) drains
 //! it, and comes back by itself after whatever ends a connection. Underneath, [`core`] holds the rules of a connection,
-//! [`course`] those of coming back, [`work`] deals out what to hash, [`workers`] are the threads that do it with a
+//! [`course`] those of coming back, [`work`] deals out each [`task`], [`workers`] are the threads that do it with a
 //! [`hasher`].
 //!
 //! ```
@@ -39,7 +39,7 @@ mod testing;
 pub mod work;
 pub mod workers;
 
-pub use config::{Config, DEFAULT_CONFIG, ProgramConfig, RawConfig};
+pub use config::{Config, DEFAULT_CONFIG, ProgramConfig, RawConfig, Sv1Config};
 pub use device::{MiningDevice, SELF_TEST, Watcher};
 pub use program::{MinerArgs, ROLE, main, run};
 pub use session::{FINDS_INTERVAL, FINDS_PER_INTERVAL, MAX_SHOWN_MESSAGES};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stratum_mining_device::MinerArgs;
 
-/// Mines on this machine's processor for a Stratum V2 pool or proxy
+/// Mines on this machine's processor for a Stratum pool or proxy, V2 or V1
 #[derive(Parser)]
 #[command(name = "mining-device", version)]
 struct Args {

@@ -14,15 +14,16 @@ pub const ROLE: &str = "miner";
 /// The arguments of the program; a URL is enough.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct MinerArgs {
-    /// Pool or proxy to mine for: stratum2+tcp://host:port/KEY
+    /// Pool or proxy to mine for: stratum2+tcp://host:port/KEY, or stratum+tcp://host:port, stratum+ssl://host:port for
+    /// Stratum V1
     pub url: Option<String>,
-    /// Who mines, as the pool understands it (upstream.user_identity)
+    /// Who mines, as the pool understands it: an account, an address, or any name (upstream.user_identity)
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// Kind of channel: standard or extended (upstream.channel)
     #[arg(long, value_name = "KIND")]
     pub channel: Option<String>,
-    /// Connect without encryption; only for a network of your own (upstream.encrypted)
+    /// Connect to a Stratum V2 server without encryption; only for a network of your own (upstream.encrypted)
     #[arg(long)]
     pub plain: bool,
     /// The arguments of every program.
@@ -149,12 +150,22 @@ mod tests {
             "upstream.user_identity=alice",
         ]);
         let device = args.miner.load().unwrap().device;
-        assert_eq!(device.upstream.to_string(), "pool.example:1");
+        assert_eq!(device.upstream.to_string(), "stratum2+tcp://pool.example:1");
         assert_eq!(device.user_identity.as_str(), Some("bob"));
         assert_eq!(
             device.channel,
             roles_logic_sv2::channels::ChannelKind::Extended
         );
+    }
+
+    #[test]
+    fn the_url_says_which_protocol_is_spoken() {
+        let args = Args::parse_from(["miner", "stratum+tcp://pool.example:1"]);
+        let device = args.miner.load().unwrap().device;
+        assert!(matches!(
+            device.upstream,
+            network_helpers_sv2::ServerUrl::Sv1(_)
+        ));
     }
 
     #[test]

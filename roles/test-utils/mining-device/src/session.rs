@@ -3,14 +3,14 @@
 use std::future::Future;
 
 use framing_sv2::Sv2Frame;
-use network_helpers_sv2::{CloseReason, Connection, Stream};
+use network_helpers_sv2::{CloseReason, Connection, LineConnection, LineTooLong, Stream};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::messages::AnyMessage;
-use stratum_runtime::{Core, Phase, Shell, Shutdown};
+use stratum_runtime::{Core, LineCore, LineShell, Phase, Shell, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::core::{End, Miner, News, Output, Rules};
+use crate::core::{End, Miner, News, Output, Rules, Sv1Miner};
 use crate::hasher::Hasher;
 use crate::snapshot::{Meter, SAMPLE_INTERVAL, Snapshot};
 use crate::work::{FoundShare, WorkSource};
@@ -37,6 +37,30 @@ impl Core for Session<Miner> {
         let (extension_type, msg_type) = (header.extension_type(), header.msg_type());
         self.0
             .handle_frame(extension_type, msg_type, frame.payload(), now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.0.handle_timeout(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Self::Output> {
+        self.0.poll_output()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+}
+
+impl LineCore for Session<Sv1Miner> {
+    type Output = Output<String>;
+
+    fn handle_line(&mut self, line: &[u8], now: Now) {
+        self.0.handle_line(line, now);
+    }
+
+    fn handle_long_line(&mut self, error: LineTooLong, _: Now) {
+        self.0.handle_long_line(error);
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -290,6 +314,28 @@ impl<R: Rig> Shell<Session<Miner>> for Wiring<'_, R> {
     ) -> Result<(), CloseReason> {
         match self.carry_out(output)? {
             Some(message) => connection.queue_as(message.kind(), &message, &[]),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: Rig> LineShell<Session<Sv1Miner>> for Wiring<'_, R> {
+    async fn changed(&mut self) {
+        self.wait().await;
+    }
+
+    fn deliver(&mut self, session: &mut Session<Sv1Miner>, now: Now) {
+        self.hand_over(&mut session.0, now);
+    }
+
+    fn output<S: Stream>(
+        &mut self,
+        output: Output<String>,
+        _: &mut Session<Sv1Miner>,
+        connection: &mut LineConnection<S>,
+    ) -> Result<(), CloseReason> {
+        match self.carry_out(output)? {
+            Some(line) => connection.queue(&line),
             None => Ok(()),
         }
     }

@@ -20,13 +20,14 @@ pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// What a device does and has done, for status pages and metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Whether a channel is open at the moment.
+    /// Whether a server takes our shares at the moment.
     pub is_connected: bool,
     /// The server in use or tried next.
     pub upstream: String,
-    /// Kind of channel.
-    pub channel: ChannelKind,
-    /// Hashes per second told to the server; 0 until they have been measured.
+    /// Kind of channel; `None` at an Sv1 server.
+    pub channel: Option<ChannelKind>,
+    /// Hashes per second that we should make, by which the server chooses the first target; 0 until they have been
+    /// measured.
     pub nominal_hashrate: f32,
     /// Hashes per second over the last ten seconds; 0 without work.
     pub hashrate: f64,
@@ -36,9 +37,9 @@ pub struct Snapshot {
     pub submitted: u64,
     /// Shares credited since start, as servers count.
     pub acknowledged: u64,
-    /// Shares rejected since start, by the server's code, [`MAX_REJECT_CODES`] of them at most.
+    /// Shares rejected since start, by the server's code or words, [`MAX_REJECT_CODES`] of them at most.
     pub rejected: BTreeMap<String, u64>,
-    /// Finds not sent, as a new tip or the channel's end had come before.
+    /// Finds not sent, as a later job or the connection's end had come before.
     pub outdated: u64,
     /// The target of the work at hand.
     pub target: Option<Target>,
@@ -51,7 +52,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(upstream: String, channel: ChannelKind) -> Self {
+    pub(crate) fn new(upstream: String, channel: Option<ChannelKind>) -> Self {
         Self {
             is_connected: false,
             upstream,
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn codes_of_rejects_are_bounded() {
-        let mut snapshot = Snapshot::new("a:1".into(), ChannelKind::Standard);
+        let mut snapshot = Snapshot::new("a:1".into(), Some(ChannelKind::Standard));
         for index in 0..100 {
             snapshot.reject(format!("code-{index}"));
         }
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_line_says_it_all() {
-        let mut snapshot = Snapshot::new("a:1".into(), ChannelKind::Standard);
+        let mut snapshot = Snapshot::new("a:1".into(), Some(ChannelKind::Standard));
         let idle = "not connected, shares: 0 accepted, 0 rejected, a:1";
         assert_eq!(snapshot.to_string(), idle);
         snapshot.is_connected = true;
