@@ -1,6 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: the address of the client that a proxy speaks for.
 //!
-//! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>
+//! Its specification is `doc/proxy-protocol.txt` in HAProxy's sources.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

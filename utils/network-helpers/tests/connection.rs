@@ -11,6 +11,8 @@ use noise_sv2::AuthoritySecretKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
 
+mod streams;
+
 const PIPE_LEN: usize = 16 * 1024;
 
 fn authority(byte: u8) -> AuthoritySecretKey {
@@ -78,7 +80,7 @@ async fn frames_travel_both_ways_and_leave_no_memory_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_leaves_in_one_write() {
-    let io = counting::Counting::default();
+    let io = streams::Counting::default();
     let mut connection = Connection::client(io.clone(), &PLAIN.0, Options::default())
         .await
         .unwrap();
@@ -88,55 +90,6 @@ async fn what_is_queued_leaves_in_one_write() {
     let wake = connection.ready(Some(Instant::now())).await;
     assert_eq!(wake, Ok(Wake::Deadline));
     assert_eq!(io.writes(), [50 * 66]);
-}
-
-/// A stream that takes everything and remembers the length of each write.
-mod counting {
-    use std::cell::RefCell;
-    use std::io;
-    use std::pin::Pin;
-    use std::rc::Rc;
-    use std::task::{Context, Poll};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    #[derive(Clone, Default)]
-    pub(crate) struct Counting(Rc<RefCell<Vec<usize>>>);
-
-    impl Counting {
-        pub(crate) fn writes(&self) -> Vec<usize> {
-            self.0.borrow().clone()
-        }
-    }
-
-    impl AsyncRead for Counting {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-    }
-
-    impl AsyncWrite for Counting {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.borrow_mut().push(bytes.len());
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]
