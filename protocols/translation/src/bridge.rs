@@ -150,7 +150,7 @@ impl SentJob {
 
 /// What is kept of a miner that left, for its return.
 ///
-/// Miners hand in shares of the time before; they are judged as if the connection had lasted.
+/// Miners hand in shares of the time before; they are judged as if the connection had lasted. Counters begin anew.
 #[derive(Debug)]
 pub struct Parked {
     extranonce1: Vec<u8>,
@@ -158,8 +158,6 @@ pub struct Parked {
     policy: DifficultyPolicy,
     jobs: VecDeque<SentJob>,
     seen: DuplicateSet,
-    accepted: u64,
-    upstream: UpstreamCounts,
 }
 
 impl Parked {
@@ -181,6 +179,8 @@ pub struct Bridge {
     session: ServerSession,
     policy: DifficultyPolicy,
     work: Option<Arc<ChannelWork>>,
+    /// The last work of the channel before, whose shares still count there.
+    former: Option<Arc<ChannelWork>>,
     head: Arc<[u8]>,
     copies: u32,
     /// A job was sent on this connection.
@@ -203,6 +203,7 @@ impl Bridge {
             session: ServerSession::new(config.server, now),
             policy: DifficultyPolicy::new(config.vardiff, config.nominal_hashrate, now.instant)?,
             work: None,
+            former: None,
             head: Arc::default(),
             copies: 0,
             has_begun: false,
@@ -312,14 +313,10 @@ impl Bridge {
             policy,
             jobs,
             seen,
-            accepted,
-            upstream,
         } = parked;
         self.policy = policy;
         self.jobs = jobs;
         self.seen = seen;
-        self.accepted = accepted;
-        self.upstream = upstream;
         self.grant(extranonce1, extranonce2_size, session, now);
     }
 
@@ -333,8 +330,6 @@ impl Bridge {
             policy: self.policy,
             jobs: self.jobs,
             seen: self.seen,
-            accepted: self.accepted,
-            upstream: self.upstream,
         })
     }
 
@@ -366,14 +361,14 @@ impl Bridge {
     /// The channel has other work. It shows as many bytes as the miner was granted, or the miner is told to reconnect.
     pub fn set_work(&mut self, work: &Arc<ChannelWork>, now: Now) {
         let new = work.work();
-        let is_new_tip = self
-            .work
-            .as_ref()
-            .is_none_or(|former| former.work().tip() != new.tip());
+        let is_new_tip = self.is_new_tip(work);
         if is_new_tip {
             self.forget_before(new.tip());
         }
-        self.work = Some(work.clone());
+        let before = self.work.replace(work.clone());
+        if let Some(before) = before.filter(|before| !before.is_of_channel_of(work)) {
+            self.former = Some(before);
+        }
         self.copies = 0;
         self.is_cut_off = false;
         let mask = version_mask(self.config.server.version_mask, new.version_mask() != 0);
@@ -406,6 +401,24 @@ impl Bridge {
         }
     }
 
+    /// A source is gone: shares of its jobs are stale.
+    pub fn forget_source(&mut self, source: u64) {
+        if self
+            .former
+            .as_ref()
+            .is_some_and(|former| former.source() == source)
+        {
+            self.former = None;
+        }
+    }
+
+    /// Whether a job's own channel has another tip, or is gone.
+    fn is_stale(&self, job: &ChannelWork) -> bool {
+        let mut known = [&self.work, &self.former].into_iter().flatten();
+        let last = known.find(|work| work.is_of_channel_of(job));
+        last.is_none_or(|last| last.work().tip() != job.work().tip())
+    }
+
     /// Gives the miner another extranonce, for the jobs to come; `false` when it cannot follow, and is told to reconnect.
     pub fn change_extranonce(
         &mut self,
@@ -419,6 +432,14 @@ impl Bridge {
         }
         self.take_outputs(now);
         follows
+    }
+
+    /// Whether this work is on another block than the miner's, or of another channel: then all earlier jobs are over.
+    pub fn is_new_tip(&self, work: &ChannelWork) -> bool {
+        let former = self.work.as_ref();
+        former.is_none_or(|former| {
+            former.work().tip() != work.work().tip() || !former.is_of_channel_of(work)
+        })
     }
 
     /// There is no upstream for now: shares are refused with that reason, the miner stays.
@@ -566,7 +587,6 @@ impl Bridge {
         let job = jobs.find(|job| job.name() == name);
         let job = job.ok_or(Reject::JobNotFound)?;
         let work = job.work.work();
-        let tip = self.work.as_ref().map(|work| work.work().tip());
         let is_zero = submit.ntime == 0 && self.session.quirks().zero_ntime_is_jobs;
         let mask = self.session.version_mask();
         let share = Share {
@@ -578,7 +598,7 @@ impl Bridge {
         let context = ShareContext {
             job: job.work.job(),
             tip: work.tip(),
-            is_stale: tip != Some(work.tip()),
+            is_stale: self.is_stale(&job.work),
             job_min_ntime: work.min_ntime(),
             target: &ShareTarget::new(job.difficulty.target()),
             root: Root::Extended {

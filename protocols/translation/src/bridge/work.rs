@@ -18,6 +18,7 @@ use crate::mapping::{JobName, MappingError, notify_of_work};
 pub struct ChannelWork {
     work: Work,
     job: Arc<Job>,
+    source: u64,
     name: u32,
     shown: usize,
     /// The upstream's prefix and our zeros.
@@ -27,12 +28,13 @@ pub struct ChannelWork {
 }
 
 impl ChannelWork {
-    /// Work for one miner. `name` is what the job is called and must not come again soon, not from another upstream
-    /// either; `shown` is the size of extranonce1 and extranonce2 together.
+    /// Work for one miner. `source` is the owner's number of the connection that it comes from: a job goes stale when
+    /// its own source has another tip. `name` is what the job is called and must not come again soon, whatever the
+    /// source; `shown` is the size of extranonce1 and extranonce2 together.
     ///
     /// # Errors
     /// Work of a standard channel, or of one with less than `shown` bytes of extranonce.
-    pub fn new(work: Work, name: u32, shown: usize) -> Result<Self, MappingError> {
+    pub fn new(work: Work, source: u64, name: u32, shown: usize) -> Result<Self, MappingError> {
         let job = work.job().cloned().ok_or(MappingError::NoCoinbase)?;
         let available = work.extranonce_size();
         let Some(zeros) = available.checked_sub(shown) else {
@@ -42,6 +44,7 @@ impl ChannelWork {
         hidden.resize(hidden.len() + zeros, 0);
         Ok(Self {
             job,
+            source,
             name,
             shown,
             hidden: hidden.into(),
@@ -54,8 +57,8 @@ impl ChannelWork {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn shared(work: Work, name: u32, shown: usize) -> Result<Self, MappingError> {
-        let mut own = Self::new(work, name, shown)?;
+    pub fn shared(work: Work, source: u64, name: u32, shown: usize) -> Result<Self, MappingError> {
+        let mut own = Self::new(work, source, name, shown)?;
         own.line = Some(own.write(0, own.work.min_ntime())?);
         Ok(own)
     }
@@ -65,9 +68,18 @@ impl ChannelWork {
         &self.work
     }
 
+    /// The owner's number of the connection that it comes from.
+    pub const fn source(&self) -> u64 {
+        self.source
+    }
+
     /// Bytes of extranonce1 and extranonce2 together.
     pub const fn shown(&self) -> usize {
         self.shown
+    }
+
+    pub(super) const fn is_of_channel_of(&self, other: &Self) -> bool {
+        self.source == other.source && self.work.channel_id() == other.work.channel_id()
     }
 
     pub(super) const fn name(&self) -> u32 {

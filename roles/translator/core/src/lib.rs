@@ -1,0 +1,47 @@
+//! The translator's rules without I/O: Sv1 miners on the channels of Sv2 upstreams.
+//!
+//! A [`Translator`] owns everything that miners and upstreams share: which upstream is used, its channels, who mines on
+//! them and what became of each share. The shell owns the sockets: it hands in lines of miners and frames of upstreams,
+//! and takes outputs for both.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use roles_logic_sv2::clock::Now;
+//! use translator_core::{Output, Translator, TranslatorConfig, UpstreamConfig};
+//!
+//! let now = Now::default();
+//! let config = TranslatorConfig {
+//!     upstreams: vec![UpstreamConfig::new("pool.example", 3333)],
+//!     ..TranslatorConfig::default()
+//! };
+//! let mut translator = Translator::new(Arc::new(config), [0; 16], now).unwrap();
+//! let Some(Output::Connect(connect)) = translator.poll_output() else { panic!() };
+//! assert_eq!((&*connect.host, connect.port), ("pool.example", 3333));
+//!
+//! let miner = translator.miner_connected(now).unwrap();
+//! translator.handle_line(miner, br#"{"id":1,"method":"mining.subscribe","params":["cpuminer/2.5"]}"#, now);
+//! assert!(translator.poll_miner_output(miner).is_none(), "the answer waits for an upstream");
+//! ```
+
+mod config;
+mod identity;
+mod layout;
+mod link;
+mod miner;
+mod parking;
+mod payout;
+mod snapshot;
+mod translator;
+
+pub use config::{
+    ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_NOMINAL_HASHRATE,
+    DEFAULT_PACE, TranslatorConfig, UpstreamConfig,
+};
+pub use identity::channel_identity;
+pub use layout::{EXTRANONCE_SIZES_ASKED, Layout};
+pub use link::{LEAVE_GRACE, LinkId, LinkOutput, MAX_IN_FLIGHT};
+pub use miner::{MinerId, MinerOutput};
+pub use parking::{MAX_PARKED, PARK_TIME};
+pub use payout::{ExpectedPayout, PayoutMismatch};
+pub use snapshot::{MAX_REJECT_CODES, MinerSnapshot, Snapshot, UpstreamSnapshot, UpstreamStanding};
+pub use translator::{Connect, Note, Output, Translator, Wake};

@@ -1,0 +1,110 @@
+//! Shares on their way up, and the upstream's verdicts on their way back.
+
+use mining_sv2::SubmitSharesSuccess;
+use roles_logic_sv2::clock::Now;
+use roles_logic_sv2::upstream::words;
+use stratum_translation::bridge::UpstreamShare;
+
+use super::{Note, Translator};
+use crate::link::LinkId;
+use crate::miner::MinerId;
+
+impl Translator {
+    /// Hands a share in where its job came from.
+    pub(super) fn submit(&mut self, id: MinerId, share: &UpstreamShare, now: Now) {
+        let link_id = LinkId(share.work.source());
+        let worker = self
+            .miners
+            .get_mut(id)
+            .map(|miner| miner.worker(&share.worker));
+        let Some(link) = self.links.get_mut(&link_id) else {
+            return self.lost(None, id);
+        };
+        let upstream = link.upstream;
+        let work = share.work.work();
+        let submitted = link.session.as_mut().and_then(|session| {
+            session
+                .submit(work, &share.found(), worker.as_ref(), now)
+                .ok()
+        });
+        let channel = link.channels.get_mut(&work.channel_id());
+        let Some((sequence_number, channel)) = submitted.zip(channel) else {
+            return self.lost(Some(upstream), id);
+        };
+        let pushed_out = channel.sent(sequence_number, id);
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.submitted += 1;
+        }
+        if let Some(pushed_out) = pushed_out {
+            self.lost(Some(upstream), pushed_out);
+        }
+        self.take_session_outputs(link_id, now);
+    }
+
+    /// A share was not handed in, or will not be answered.
+    pub(super) fn lost(&mut self, upstream: Option<usize>, id: MinerId) {
+        match self.miners.get_mut(id) {
+            Some(miner) => miner.bridge.upstream_lost(),
+            None => self.totals.upstream.lost += 1,
+        }
+        let upstream = upstream.and_then(|upstream| self.upstreams.get_mut(upstream));
+        if let Some(upstream) = upstream {
+            upstream.lost += 1;
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, link_id: LinkId, message: &SubmitSharesSuccess) {
+        let Some(link) = self.links.get_mut(&link_id) else {
+            return;
+        };
+        let Some(channel) = link.channels.get_mut(&message.channel_id) else {
+            return;
+        };
+        let mut count = 0;
+        while let Some(id) = channel.acknowledged(message.last_sequence_number) {
+            count += 1;
+            match self.miners.get_mut(id) {
+                Some(miner) => miner.bridge.upstream_accepted(1),
+                None => self.totals.upstream.accepted += 1,
+            }
+        }
+        if let Some(upstream) = self.upstreams.get_mut(link.upstream) {
+            upstream.accepted += count;
+        }
+    }
+
+    pub(super) fn rejected(
+        &mut self,
+        link_id: LinkId,
+        channel_id: u32,
+        sequence_number: u32,
+        code: &binary_sv2::Str0255<'_>,
+    ) {
+        let Some(link) = self.links.get_mut(&link_id) else {
+            return;
+        };
+        let upstream = link.upstream;
+        let channel = link.channels.get_mut(&channel_id);
+        let miner = channel.and_then(|channel| channel.rejected(sequence_number));
+        let code = words(code);
+        self.count_upstream_code(upstream, &code);
+        let Some(id) = miner else {
+            return;
+        };
+        let Some(miner) = self.miners.get_mut(id) else {
+            self.totals.upstream.rejected += 1;
+            return;
+        };
+        miner.bridge.upstream_rejected();
+        let count = miner.count_code(&code);
+        if count.is_power_of_two() {
+            let user = miner.user.clone().unwrap_or_default();
+            self.note(Note::Rejected {
+                miner: id,
+                user,
+                code,
+                count,
+            });
+        }
+    }
+}
