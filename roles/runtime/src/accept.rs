@@ -139,6 +139,7 @@ fn hand_over<F: Future<Output = ()> + 'static>(
 mod tests {
     use std::num::NonZeroUsize;
 
+    use network_helpers_sv2::ProxyProtocol;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -203,6 +204,45 @@ mod tests {
         tokio::join!(
             accept_loop(listener, gate.clone(), &cores, &shutdown, echo),
             client
+        );
+        tokio::task::spawn_blocking(|| cores.join()).await.unwrap();
+        assert_eq!(gate.inside(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_server_behind_a_proxy_sees_its_clients() {
+        let shutdown = Shutdown::new();
+        let cores = CoreRuntimes::new(NonZeroUsize::new(1), &shutdown).unwrap();
+        let listener = any_port();
+        let address = listener.local_addr().unwrap();
+        let trusted = vec!["127.0.0.1/32".parse().unwrap()];
+        let gate = Gate::new(AcceptLimits {
+            proxies: ProxyProtocol { trusted },
+            ..AcceptLimits::default()
+        });
+        let tell = |mut stream: TcpStream, client: SocketAddr| async move {
+            let _ = stream.write_all(client.to_string().as_bytes()).await;
+        };
+        let proxy = async {
+            for (sent, answer) in [
+                (
+                    &b"PROXY TCP6 2001:db8::7 ::1 5000 3333\r\n"[..],
+                    "[2001:db8::7]:5000",
+                ),
+                (b"{\"id\":1}\n", ""),
+            ] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(sent).await.unwrap();
+                let mut got = String::new();
+                let _ = stream.read_to_string(&mut got).await;
+                assert_eq!(got, answer);
+            }
+            assert_eq!(gate.refused(Refusal::Proxy), 1);
+            shutdown.drain();
+        };
+        tokio::join!(
+            accept_loop(listener, gate.clone(), &cores, &shutdown, tell),
+            proxy
         );
         tokio::task::spawn_blocking(|| cores.join()).await.unwrap();
         assert_eq!(gate.inside(), 0);

@@ -88,11 +88,13 @@ const IO_CRATES: &[&str] = &[
     "parking_lot",
     "rand",
     "rayon",
+    "rcgen",
     "reqwest",
     "smol",
     "socket2",
     "tempfile",
     "tokio",
+    "tokio-rustls",
     "tracing-subscriber",
     "zeromq",
 ];
