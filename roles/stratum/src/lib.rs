@@ -39,7 +39,7 @@ pub enum Command {
     Pool(ConfigArgs),
     /// Give block templates of a Bitcoin node to pools and job declarators
     TemplateProvider(ConfigArgs),
-    /// Mine on this machine's processor
+    /// Mine on this machine's processor, for a Stratum V2 or V1 server
     Miner(MinerArgs),
     /// Load a server with many connections and measure what it costs
     Load(stratum_load::Args),

@@ -285,8 +285,9 @@ impl RawUpstream {
         let Some(url) = &self.url else {
             return Err(wrong("is missing", FORM));
         };
+        // The error says what to write.
         let server = ServerUrl::parse_or(url, Protocol::Sv2)
-            .map_err(|error| wrong(&error.to_string(), FORM))?;
+            .map_err(|error| wrong(&error.to_string(), ""))?;
         match &server {
             ServerUrl::Sv2(endpoint) if self.encrypted && endpoint.authority.is_none() => {
                 Err(wrong(

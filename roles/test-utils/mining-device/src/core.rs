@@ -57,6 +57,9 @@ pub enum News {
 
 /// What both protocols' miners do for the shell.
 pub(crate) trait Rules {
+    /// What to check when a server goes away without having taken us.
+    const CHECK: &'static str;
+
     /// Takes what a thread found; whether it is handed in.
     fn handle_find(&mut self, share: &FoundShare, now: Now) -> bool;
 
@@ -187,6 +190,7 @@ impl End {
             Self::AuthorizeRefused { .. } => {
                 "check user_identity and password: many pools want an address or an account"
             }
+            Self::NoAnswer => "check the port: the server may speak another protocol there",
             Self::NoWork => "the server may have lost its node: tell its operator",
             _ => "",
         }

@@ -277,20 +277,24 @@ impl<W: World> Device<W> {
         Ok(rig)
     }
 
-    fn outcome(
+    fn outcome<R: Rules>(
         &self,
         mut wiring: Wiring<'_, W::Rig>,
-        miner: &impl Rules,
+        miner: &R,
         server: &impl Display,
         reason: CloseReason,
     ) -> Outcome {
         wiring.finish(miner, self.clock.now());
+        let lost = || match wiring.was_welcome {
+            true => format!("{server}: {reason}"),
+            false => format!("{server}: {reason}; {}", R::CHECK),
+        };
         Outcome {
-            ended: match wiring.end {
-                Some(end) => end.into(),
-                None => Ended::Lost(format!("{server}: {reason}")),
-            },
             worked: wiring.worked_since.map(|since| since.elapsed()),
+            ended: match &wiring.end {
+                Some(end) => end.clone().into(),
+                None => Ended::Lost(lost()),
+            },
         }
     }
 

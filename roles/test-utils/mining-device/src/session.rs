@@ -140,6 +140,8 @@ pub(crate) struct Wiring<'a, R> {
     is_sample_due: bool,
     shown_messages: usize,
     drains: bool,
+    /// Whether the server took us.
+    pub(crate) was_welcome: bool,
     /// Since when there has been work.
     pub(crate) worked_since: Option<tokio::time::Instant>,
     /// What the core closed the connection for.
@@ -162,6 +164,7 @@ impl<'a, R: Rig> Wiring<'a, R> {
             is_sample_due: false,
             shown_messages: 0,
             drains: false,
+            was_welcome: false,
             worked_since: None,
             end: None,
         }
@@ -213,6 +216,7 @@ impl<'a, R: Rig> Wiring<'a, R> {
     fn show(&mut self, news: News) {
         match news {
             News::Welcome => {
+                self.was_welcome = true;
                 self.snapshot
                     .send_modify(|snapshot| snapshot.is_connected = true);
                 let upstream = &self.snapshot.borrow().upstream;

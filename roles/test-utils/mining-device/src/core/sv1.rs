@@ -189,6 +189,9 @@ impl Sv1Miner {
 }
 
 impl Rules for Sv1Miner {
+    const CHECK: &'static str = "check user_identity, and that the server speaks Stratum V1 on this port; \
+                                 with TLS it is stratum+ssl://, Stratum V2 is stratum2+tcp://";
+
     fn handle_find(&mut self, share: &FoundShare, now: Now) -> bool {
         self.handle_found(share, now).is_ok()
     }

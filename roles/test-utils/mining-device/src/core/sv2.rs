@@ -300,6 +300,9 @@ impl Miner {
 }
 
 impl Rules for Miner {
+    const CHECK: &'static str = "check that the server speaks Stratum V2 on this port, and whether it wants \
+                                 encryption; Stratum V1 is stratum+tcp://";
+
     fn handle_find(&mut self, share: &FoundShare, _: Now) -> bool {
         self.handle_found(share).is_ok()
     }

@@ -318,6 +318,23 @@ async fn a_lost_connection_is_made_again_and_the_session_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_goes_away_or_is_mute_from_the_start_may_speak_another_protocol() {
+    let mut scene = scene();
+    drop(scene.stream().await);
+    let mute = scene.stream().await;
+    let failure = scene.device.snapshot().last_failure.unwrap();
+    assert!(failure.starts_with(URL), "{failure}");
+    assert!(
+        failure.contains("with TLS it is stratum+ssl://"),
+        "{failure}"
+    );
+    scene.call().await;
+    let failure = scene.device.snapshot().last_failure.unwrap();
+    assert!(failure.contains("in time; check the port"), "{failure}");
+    drop(mute);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reconnect_leads_elsewhere_within_the_domain_and_back() {
     let reachable = |server: &ServerUrl| server.host() != "gone.pool.example";
     let mut scene = super::scene(URL, reachable, Duration::from_secs(1));
