@@ -25,6 +25,8 @@ pub struct InitArgs {
 pub enum Role {
     /// The pool.
     Pool,
+    /// The translator.
+    Translator,
     /// The template provider.
     TemplateProvider,
     /// The CPU miner.
@@ -36,6 +38,7 @@ impl Role {
     pub const fn default_config(self) -> &'static str {
         match self {
             Self::Pool => stratum_pool::DEFAULT_CONFIG,
+            Self::Translator => stratum_translator::DEFAULT_CONFIG,
             Self::TemplateProvider => stratum_template_provider::DEFAULT_CONFIG,
             Self::Miner => stratum_mining_device::DEFAULT_CONFIG,
         }

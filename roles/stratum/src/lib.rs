@@ -1,4 +1,4 @@
-//! Stratum: pool, template provider, miner and demo in one binary.
+//! Stratum: pool, translator, template provider, miner and demo in one binary.
 //!
 //! Each program lives in a crate of its own; this one names them on a command line, makes keys and configurations,
 //! and runs the demo, which is all of them in one process.
@@ -21,7 +21,7 @@ pub mod demo;
 pub mod init;
 pub mod keys;
 
-/// Stratum V2: pool, template provider, miner, and a demo of all of them
+/// Stratum V2: pool, translator, template provider, miner, and a demo of all of them
 #[derive(Debug, Parser)]
 #[command(name = "stratum", version)]
 pub struct Cli {
@@ -37,6 +37,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Give work to miners, take their shares, hand in their blocks
     Pool(ConfigArgs),
+    /// Put Sv1 miners on Stratum V2 pools
+    Translator(ConfigArgs),
     /// Give block templates of a Bitcoin node to pools and job declarators
     TemplateProvider(ConfigArgs),
     /// Mine on this machine's processor, for a Stratum V2 or V1 server
@@ -65,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => return demo::run(&args),
         Command::Pool(args) => stratum_pool::main(&args)?,
+        Command::Translator(args) => stratum_translator::main(&args)?,
         Command::TemplateProvider(args) => stratum_template_provider::main(&args)?,
         Command::Miner(args) => stratum_mining_device::main(&args)?,
         Command::Load(args) => stratum_load::main(&args, &["load"])?,

@@ -44,4 +44,4 @@ pub use miner::{MinerId, MinerOutput};
 pub use parking::{MAX_PARKED, PARK_TIME};
 pub use payout::{ExpectedPayout, PayoutMismatch};
 pub use snapshot::{MAX_REJECT_CODES, MinerSnapshot, Snapshot, UpstreamSnapshot, UpstreamStanding};
-pub use translator::{Connect, Note, Output, Translator, Wake};
+pub use translator::{ConfigError, Connect, Note, Output, Translator, Wake};

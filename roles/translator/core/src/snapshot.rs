@@ -130,3 +130,44 @@ pub(crate) fn of_miner(id: MinerId, miner: &crate::miner::Miner, now: Now) -> Mi
         upstream_rejected: miner.codes.clone(),
     }
 }
+
+impl Snapshot {
+    /// Adds what another translator with the same upstreams sees, as each thread of a program has its own.
+    pub fn merge(&mut self, more: Self) {
+        if self.upstreams.is_empty() {
+            self.upstreams = more.upstreams;
+        } else {
+            let pairs = self.upstreams.iter_mut().zip(more.upstreams);
+            pairs.for_each(|(upstream, more)| upstream.merge(more));
+        }
+        self.miners.extend(more.miners);
+        self.parked += more.parked;
+        self.hashrate += more.hashrate;
+        self.accepted += more.accepted;
+        for (reason, count) in more.rejected {
+            *self.rejected.entry(reason).or_default() += count;
+        }
+        add_counts(&mut self.upstream, &more.upstream);
+        for (reason, count) in more.closed {
+            *self.closed.entry(reason).or_default() += count;
+        }
+    }
+}
+
+impl UpstreamSnapshot {
+    fn merge(&mut self, more: Self) {
+        // Of two that stand differently the one that is used tells more.
+        if more.standing == UpstreamStanding::Used {
+            self.standing = more.standing;
+        }
+        self.last_failure = self.last_failure.take().or(more.last_failure);
+        self.failures += more.failures;
+        self.submitted += more.submitted;
+        self.accepted += more.accepted;
+        for (code, count) in more.rejected {
+            *self.rejected.entry(code).or_default() += count;
+        }
+        self.lost += more.lost;
+        self.channels += more.channels;
+    }
+}

@@ -1,0 +1,143 @@
+//! A miner's connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use network_helpers_sv2::{CloseReason, LineConnection, LineTooLong, Stream};
+use roles_logic_sv2::clock::{Instant, Now};
+use stratum_runtime::{LineCore, LineShell, Refusal};
+use sv1_api::server::CloseReason as Sv1Reason;
+use tokio::sync::Notify;
+use translator_core::{MinerId, MinerOutput};
+
+use crate::front::Front;
+
+/// A miner among the others of its thread; none when there are too many.
+pub(crate) struct Miner {
+    front: Rc<Front>,
+    id: Option<MinerId>,
+}
+
+impl Miner {
+    pub(crate) fn new(front: &Rc<Front>, peer: SocketAddr) -> (Self, MinerShell) {
+        let id = front.with(|core| core.miner_connected(front.clock.now()));
+        if id.is_none() {
+            front.context.gate.refuse(Refusal::Total);
+        }
+        let wake = id.map(|id| front.register(id)).unwrap_or_default();
+        let miner = Self {
+            front: front.clone(),
+            id,
+        };
+        let shell = MinerShell {
+            front: front.clone(),
+            peer,
+            wake,
+        };
+        (miner, shell)
+    }
+}
+
+impl Drop for Miner {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.front.forget_miner(id);
+            self.front
+                .with(|core| core.miner_closed(id, self.front.clock.now()));
+            self.front.settle();
+        }
+    }
+}
+
+impl LineCore for Miner {
+    type Output = MinerOutput;
+
+    fn handle_line(&mut self, line: &[u8], now: Now) {
+        if let Some(id) = self.id {
+            self.front.with(|core| core.handle_line(id, line, now));
+        }
+    }
+
+    fn handle_long_line(&mut self, error: LineTooLong, now: Now) {
+        if let Some(id) = self.id {
+            self.front
+                .with(|core| core.handle_long_line(id, error, now));
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if let Some(id) = self.id {
+            self.front.with(|core| core.handle_miner_timeout(id, now));
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<MinerOutput> {
+        let Some(id) = self.id else {
+            return Some(MinerOutput::Close(Sv1Reason::TooManyHeld));
+        };
+        let output = self.front.with(|core| core.poll_miner_output(id));
+        if output.is_none() {
+            self.front.settle();
+        }
+        output
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let id = self.id?;
+        self.front.with(|core| core.poll_miner_timeout(id))
+    }
+}
+
+pub(crate) struct MinerShell {
+    front: Rc<Front>,
+    peer: SocketAddr,
+    wake: Rc<Notify>,
+}
+
+impl LineShell<Miner> for MinerShell {
+    async fn changed(&mut self) {
+        self.wake.notified().await;
+    }
+
+    fn deliver(&mut self, _: &mut Miner, _: Now) {}
+
+    fn output<S: Stream>(
+        &mut self,
+        output: MinerOutput,
+        _: &mut Miner,
+        connection: &mut LineConnection<S>,
+    ) -> Result<(), CloseReason> {
+        match output {
+            MinerOutput::Send(line) => connection.queue(&line),
+            MinerOutput::Close(reason) => {
+                tracing::debug!(peer = %self.peer, %reason, "closing the connection");
+                ban(&self.front, self.peer, reason);
+                Err(close_reason(reason))
+            }
+        }
+    }
+}
+
+/// Bans the address of a miner that was disconnected for breaking the rules.
+fn ban(front: &Front, peer: SocketAddr, reason: Sv1Reason) {
+    let why = match reason {
+        Sv1Reason::TooManyFaults => "does not speak the protocol",
+        Sv1Reason::TooManyLines => "too many lines a second",
+        Sv1Reason::TooManyHeld => "too many requests before the first answer",
+        _ => return,
+    };
+    let duration = front.context.config.ban;
+    if !duration.is_zero() {
+        tracing::warn!(%peer, reason = why, secs = duration.as_secs(), "banned");
+        let now = tokio::time::Instant::now();
+        front.context.gate.ban(peer.ip(), duration, why, now);
+    }
+}
+
+const fn close_reason(reason: Sv1Reason) -> CloseReason {
+    match reason {
+        Sv1Reason::LoginTimeout | Sv1Reason::NoShares => CloseReason::Idle,
+        Sv1Reason::Reconnect => CloseReason::Finished,
+        _ => CloseReason::Protocol,
+    }
+}
