@@ -31,6 +31,7 @@ pub mod config;
 mod counters;
 mod ledger;
 mod program;
+mod report;
 mod server;
 mod session;
 mod source;

@@ -8,6 +8,7 @@ use stratum_runtime::node::NodeError;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
 
+use crate::report::Report;
 use crate::{Pool, ProgramConfig, RawConfig, StartError, TemplateSource, TemplatesConfig};
 
 /// The name under which the program is configured, as in `STRATUM_POOL__LISTEN__ADDRESS`.
@@ -44,17 +45,26 @@ pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
 pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     let shutdown = Shutdown::new();
     drain_on_signals(shutdown.clone(), config.program.grace)?;
-    let (source, hub_task) = match config.templates {
+    let (source, hub, hub_task) = match config.templates {
         TemplatesConfig::Provider { endpoint, security } => {
-            (TemplateSource::Remote { endpoint, security }, None)
+            (TemplateSource::Remote { endpoint, security }, None, None)
         }
         TemplatesConfig::Nodes(nodes) => {
             let (hub, task) = TemplateHub::spawn_with_task(nodes.spawn()?);
-            (TemplateSource::InProcess(hub), Some(task))
+            let snapshot = hub.snapshot();
+            (TemplateSource::InProcess(hub), Some(snapshot), Some(task))
         }
     };
     let pool = Pool::start(config.pool, source, shutdown.clone())?;
-    pool.join().await;
+    let report = Report {
+        pool: pool.watcher(),
+        hub,
+        started: tokio::time::Instant::now(),
+    };
+    tokio::select! {
+        () = pool.join() => {}
+        () = report.repeat() => {}
+    }
     if let Some(task) = hub_task {
         // Blocks that were just found are on their way to the nodes.
         tokio::select! {
@@ -62,6 +72,7 @@ pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
             () = shutdown.ended() => {}
         }
     }
+    report.end();
     shutdown.end();
     Ok(())
 }

@@ -13,7 +13,7 @@ use pool_core::shard::{PoolConfig, Shard, ShardError};
 use roles_logic_sv2::template_client::TemplateClient;
 use stratum_runtime::{
     AcceptLimits, BindError, Core as _, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown,
-    SystemClock, accept_loop, bind, drive,
+    SystemClock, accept_loop, announce, bind, drive,
 };
 use template_distribution_sv2::CoinbaseOutputConstraints;
 use thiserror::Error;
@@ -193,7 +193,7 @@ impl Pool {
             next_shard: AtomicU32::new(0),
             clock,
         });
-        tracing::info!(%local_addr, "pool listens");
+        announce("pool", local_addr, &context.config.security);
         let feeding = tokio::spawn(feed.run(source));
         let task = tokio::spawn(async move {
             serve_all(listener, cores, context).await;

@@ -35,6 +35,7 @@ mod drive_lines;
 mod driven;
 mod limits;
 mod program;
+mod report;
 mod secret;
 mod session;
 mod shutdown;
@@ -49,6 +50,7 @@ pub use drive_lines::{LineCore, LineShell, drive_lines};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
 pub use program::{ProgramError, run_program};
+pub use report::{REPORT_INTERVAL, Rate, Reasons, announce};
 pub use secret::Secret;
 pub use session::{
     RECONNECT_BOUND, RECONNECT_FIRST, serve, serve_lines, stay_connected, stay_connected_lines,

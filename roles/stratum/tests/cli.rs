@@ -3,7 +3,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -198,6 +200,126 @@ fn a_port_in_use_is_said_before_anything_runs() {
             said.contains("listen.address") && said.contains("in use"),
             "{said}"
         );
+    }
+}
+
+/// Longest wait for a line, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program that runs until it is told to end, and what it says meanwhile.
+struct Program {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = stratum();
+        command.args(arguments).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, lines) = sync_channel(1_024);
+        std::thread::spawn(move || {
+            said.map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines }
+    }
+
+    /// Reads on to the line that says this.
+    fn says(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("`{text}` is not said: {error}"),
+            }
+        }
+    }
+
+    /// Ends it as an operator does; gives its last line.
+    fn stop(mut self) -> String {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.unwrap().success());
+        let status = self.child.wait().unwrap();
+        let last = self.lines.iter().last().unwrap();
+        assert!(status.success(), "{last}");
+        last
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The URL of a server as it says it when it listens.
+fn url_in(line: &str) -> String {
+    let start = line.find("stratum2+tcp://").unwrap();
+    let url = line[start..].split_whitespace().next().unwrap();
+    url.to_owned()
+}
+
+/// Template provider, pool and miner, each a process with its own configuration, as README and guides start them.
+#[test]
+fn the_programs_mine_together_and_say_what_they_did() {
+    let folder = TempDir::new().unwrap();
+    let anywhere = ["--set", "listen.address=127.0.0.1:0"];
+    let file = ready_config(&folder, "template-provider");
+    let embedded = ["--set", "node.urls=embedded"];
+    let mut provider = Program::start(
+        &[
+            &["template-provider", "-c", &file],
+            &anywhere[..],
+            &embedded[..],
+        ]
+        .concat(),
+    );
+    let url = url_in(&provider.says("template provider listens"));
+
+    let file = ready_config(&folder, "pool");
+    let (source, chain) = (format!("template_provider.url={url}"), "node.chain=regtest");
+    let rules = [
+        "--set",
+        &source,
+        "--set",
+        chain,
+        "--set",
+        "payout.outputs=raw(51)",
+    ];
+    let mut pool = Program::start(&[&["pool", "-c", &file], &anywhere[..], &rules[..]].concat());
+    let url = url_in(&pool.says("pool listens"));
+
+    let slow = [
+        "--set",
+        "mining.threads=1",
+        "--set",
+        "mining.hashrate_limit=4000",
+    ];
+    let miner = Program::start(&[&["miner", &url, "--user", "rig"], &slow[..]].concat());
+    pool.says("block found");
+    provider.says("block handed to the node");
+    miner.stop();
+    let last = pool.stop();
+    for said in [
+        "the pool has ended",
+        "closed=peer_closed 1",
+        "templates=\"connected\"",
+    ] {
+        assert!(last.contains(said), "{last}");
+    }
+    let last = provider.stop();
+    for said in [
+        "has ended",
+        "node=ready",
+        "blocks_refused=0",
+        "blocks_unanswered=0",
+    ] {
+        assert!(last.contains(said), "{last}");
     }
 }
 

@@ -27,10 +27,11 @@
 
 pub mod config;
 mod program;
+mod report;
 mod server;
 mod session;
 
 pub use config::{Config, DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use program::{ROLE, RunError, main, run};
-pub use server::{Snapshot, StartError, TemplateProvider};
+pub use server::{Snapshot, StartError, TemplateProvider, Watcher};
 pub use session::PENDING_MAX;

@@ -7,6 +7,7 @@ use stratum_runtime::node::NodeError;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
 
+use crate::report::{log, repeat};
 use crate::{ProgramConfig, RawConfig, StartError, TemplateProvider};
 
 /// The name under which the program is configured, as in `STRATUM_TEMPLATE_PROVIDER__LISTEN__ADDRESS`.
@@ -44,8 +45,12 @@ pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     drain_on_signals(shutdown.clone(), config.program.grace)?;
     let node = config.nodes.spawn()?;
     let provider = TemplateProvider::start(config.server, node, shutdown.clone())?;
-    shutdown.draining().await;
-    provider.join().await;
+    let watcher = provider.watcher();
+    tokio::select! {
+        () = provider.join() => {}
+        () = repeat(&watcher) => {}
+    }
+    log("the template provider has ended", &watcher.snapshot());
     shutdown.end();
     Ok(())
 }

@@ -8,8 +8,8 @@ use bitcoin_node::Node;
 use bitcoin_node::hub::{HubSnapshot, TemplateHub};
 use network_helpers_sv2::{CloseCounts, CloseReason, Options, ServerSecurity};
 use stratum_runtime::{
-    BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, SystemClock, accept_loop, bind,
-    drive,
+    BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, SystemClock, accept_loop,
+    announce, bind, drive,
 };
 use template_provider_core::{Downstream, Limits};
 use thiserror::Error;
@@ -128,7 +128,7 @@ impl TemplateProvider {
             shutdown: shutdown.clone(),
             counters: Arc::clone(&counters),
         });
-        tracing::info!(%local_addr, "template provider listens");
+        announce("template provider", local_addr, &context.security);
         let task = tokio::spawn(async move {
             serve_all(listener, cores, context).await;
             // All connections are closed; what is left are blocks that the node has not answered to.
@@ -158,7 +158,31 @@ impl TemplateProvider {
 
     /// All counters now.
     pub fn snapshot(&self) -> Snapshot {
-        let counters = &self.counters;
+        self.watcher().snapshot()
+    }
+
+    /// A handle to the counters that lives as long as it is needed.
+    pub fn watcher(&self) -> Watcher {
+        Watcher(self.counters.clone())
+    }
+
+    /// Waits until the shutdown has drained it: all connections closed and all blocks answered, or the grace time over.
+    pub async fn join(self) {
+        drop(self.hub);
+        if self.task.await.is_err() {
+            tracing::error!("the template provider's task panicked: please report this");
+        }
+    }
+}
+
+/// Reads a template provider's counters.
+#[derive(Clone, Debug)]
+pub struct Watcher(Arc<Counters>);
+
+impl Watcher {
+    /// All counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let counters = &self.0;
         let refused = Refusal::ALL.map(|refusal| (refusal.name(), counters.gate.refused(refusal)));
         let closed = counters.closed.iter();
         let closed = closed.map(|(reason, count)| (reason.name(), count));
@@ -173,14 +197,6 @@ impl TemplateProvider {
             rejects: counters.rejects.all(),
             panics: counters.panics.count(),
             hub: counters.hub.borrow().clone(),
-        }
-    }
-
-    /// Waits until the shutdown has drained it: all connections closed and all blocks answered, or the grace time over.
-    pub async fn join(self) {
-        drop(self.hub);
-        if self.task.await.is_err() {
-            tracing::error!("the template provider's task panicked: please report this");
         }
     }
 }

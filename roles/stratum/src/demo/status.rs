@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bitcoin_node::{Network, SubmitOutcome};
+use stratum_runtime::Rate;
 use stratum_template_provider::Snapshot;
 
 use super::node::BlockNews;
@@ -89,7 +90,7 @@ impl Status {
             format!(
                 "miners      {}, {}",
                 self.parts.miners.len(),
-                rate_text(self.hashrate())
+                Rate(self.hashrate())
             ),
             format!("shares      {}", self.shares(&pool)),
             format!(
@@ -110,7 +111,7 @@ impl Status {
         let height = height.map_or(0, |template| template.height.saturating_sub(1));
         format!(
             "status  height {height}, {}, shares: {}, blocks: {} accepted, {}",
-            rate_text(self.hashrate()),
+            Rate(self.hashrate()),
             self.shares(&pool),
             self.accepted,
             clock_text(self.started.elapsed())
@@ -169,13 +170,6 @@ pub(super) fn coins(sats: u64) -> String {
     format!("{}.{:08}", sats / 100_000_000, sats % 100_000_000)
 }
 
-fn rate_text(hashes_per_sec: f64) -> String {
-    const UNITS: [(f64, &str); 4] = [(1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s"), (1.0, "H/s")];
-    let unit = UNITS.into_iter().find(|(size, _)| hashes_per_sec >= *size);
-    let (size, name) = unit.unwrap_or((1.0, "H/s"));
-    format!("{:.1} {name}", hashes_per_sec / size)
-}
-
 fn clock_text(elapsed: Duration) -> String {
     let secs = elapsed.as_secs();
     format!("{}:{:02}:{:02}", secs / 3_600, secs / 60 % 60, secs % 60)
@@ -193,8 +187,6 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!(coins(2_500_004_000), "25.00004000");
-        assert_eq!(rate_text(0.0), "0.0 H/s");
-        assert_eq!(rate_text(24_310_000.0), "24.3 MH/s");
         assert_eq!(clock_text(Duration::from_secs(3_725)), "1:02:05");
         assert_eq!(counted(1_u64, "block"), "1 block");
         assert_eq!(counted(0_usize, "block"), "0 blocks");
