@@ -56,9 +56,10 @@ impl Screen {
         self.update(before, None, lines.to_vec()).is_ok()
     }
 
-    /// Leaves what is drawn where it is; what is said next follows below.
+    /// Takes away what is drawn: it is out of date from now on.
     pub(super) fn finish(&mut self) {
-        self.drawn.clear();
+        // Whoever does not read any more misses nothing.
+        let _ = self.update(self.drawn.len(), None, Vec::new());
     }
 
     /// Clears the `drawn` lines above the cursor, prints one that stays, and draws `lines` below it.
