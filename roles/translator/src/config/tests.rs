@@ -140,98 +140,86 @@ fn a_payout_is_that_of_the_identity_an_address_or_a_descriptor() {
     assert_eq!(check("alice", "raw(51)"), "51");
 }
 
+/// A text and an assignment give an error that contains this.
+fn refuse(text: &str, assignment: &str, expected: &str) {
+    let assignments = Some(assignment).filter(|text| !text.is_empty());
+    let assignments: Vec<_> = assignments.into_iter().collect();
+    let error = load(text, &assignments).expect_err(expected);
+    assert!(error.contains(expected), "{error}\nlacks {expected}");
+}
+
+#[test]
+fn each_mistake_of_an_upstream_says_where_what_and_what_to_do() {
+    let upstream = |keys: &str| format!("[[upstreams]]\n{keys}\n");
+    for (text, expected) in [
+        (
+            upstream("user_identity = 'a'"),
+            "`upstreams.url`: is missing",
+        ),
+        (
+            upstream("url = 'pool'"),
+            "`upstreams.url`: `pool` has no port",
+        ),
+        (
+            upstream("url = 'stratum+tcp://pool:1'"),
+            "is not Stratum V2 over TCP",
+        ),
+        (upstream("url = 'pool:1/xyz'"), "is not an authority key"),
+        (
+            upstream("url = 'pool:1'"),
+            "`upstreams.user_identity`: is missing",
+        ),
+        (
+            pool("payout = 'identity'"),
+            "user_identity names no address",
+        ),
+        (
+            pool("payout = 'nonsense'"),
+            "`upstreams.payout`: `nonsense` is no address",
+        ),
+        (
+            pool("payout = 'raw(51)'\npayout_min_percent = 0"),
+            "payout_min_percent`: is 0",
+        ),
+        (pool("pay = 'x'"), "pay"),
+    ] {
+        refuse(&text, "", expected);
+    }
+}
+
 #[test]
 fn each_mistake_says_where_what_and_what_to_do() {
-    let check = |text: &str, assignment: &str, expected: &str| {
-        let assignments: Vec<_> = Some(assignment)
-            .filter(|text| !text.is_empty())
-            .into_iter()
-            .collect();
-        let error = load(text, &assignments).expect_err(expected);
-        assert!(error.contains(expected), "{error}\nlacks {expected}");
-    };
-    let good = pool("");
-    check(
-        "[[upstreams]]\nuser_identity = 'a'",
-        "",
-        "`upstreams.url`: is missing",
-    );
-    check(
-        "[[upstreams]]\nurl = 'pool'",
-        "",
-        "`upstreams.url`: `pool` has no port",
-    );
-    check(
-        "[[upstreams]]\nurl = 'stratum+tcp://pool:1'",
-        "",
-        "is not Stratum V2 over TCP",
-    );
-    check(
-        "[[upstreams]]\nurl = 'pool:1/xyz'",
-        "",
-        "is not an authority key",
-    );
-    check(
-        "[[upstreams]]\nurl = 'pool:1'",
-        "",
-        "`upstreams.user_identity`: is missing",
-    );
-    check(
-        &pool("payout = 'identity'"),
-        "",
-        "user_identity names no address",
-    );
-    check(
-        &pool("payout = 'nonsense'"),
-        "",
-        "`upstreams.payout`: `nonsense` is no address",
-    );
-    check(
-        &pool("payout = 'raw(51)'\npayout_min_percent = 0"),
-        "",
-        "payout_min_percent`: is 0",
-    );
-    check(&pool("pay = 'x'"), "", "pay");
-    check(
-        &good,
-        "listen.address=here",
-        "`listen.address`: `here` is no address with a port",
-    );
-    check(&good, "channels.mode=both", "`channels.mode`: is `both`");
-    check(
-        &good,
-        "difficulty.shares_per_minute=0",
-        "`difficulty.shares_per_minute`: is 0",
-    );
-    check(
-        &good,
-        "difficulty.minimum=-1",
-        "`difficulty.minimum`: is -1",
-    );
-    check(
-        &good,
-        "difficulty.nominal_hashrate=0",
-        "`difficulty.nominal_hashrate`: is 0",
-    );
-    check(
-        &good,
-        "jobs.extranonce2_size=17",
-        "`jobs.extranonce2_size`: is 17",
-    );
-    check(
-        &good,
-        "jobs.version_mask=xyz",
-        "`jobs.version_mask`: `xyz` is no mask",
-    );
-    check(&good, "limits.line_bytes=0", "`limits.line_bytes`: is 0");
-    check(&good, "connections.total=0", "`connections.total`: is 0");
-    let tls = "[listen]\ntls_address = '127.0.0.1:1'\ntls_key = 'k.pem'\n";
-    check(
-        &format!("{tls}{good}"),
+    for (assignment, expected) in [
+        (
+            "listen.address=here",
+            "`listen.address`: `here` is no address with a port",
+        ),
+        ("channels.mode=both", "`channels.mode`: is `both`"),
+        (
+            "difficulty.shares_per_minute=0",
+            "`difficulty.shares_per_minute`: is 0",
+        ),
+        ("difficulty.minimum=-1", "`difficulty.minimum`: is -1"),
+        (
+            "difficulty.nominal_hashrate=0",
+            "`difficulty.nominal_hashrate`: is 0",
+        ),
+        ("jobs.extranonce2_size=17", "`jobs.extranonce2_size`: is 17"),
+        (
+            "jobs.version_mask=xyz",
+            "`jobs.version_mask`: `xyz` is no mask",
+        ),
+        ("limits.line_bytes=0", "`limits.line_bytes`: is 0"),
+        ("connections.total=0", "`connections.total`: is 0"),
+    ] {
+        refuse(&pool(""), assignment, expected);
+    }
+    let listen = "[listen]\ntls_address = '127.0.0.1:1'\ntls_key = 'no.pem'\n";
+    refuse(
+        &format!("{listen}{}", pool("")),
         "",
         "`listen.tls_certificate`: is missing",
     );
-    let tls =
-        "[listen]\ntls_address = '127.0.0.1:1'\ntls_key = 'no.pem'\ntls_certificate = 'no.pem'\n";
-    check(&format!("{tls}{good}"), "", "no.pem");
+    let both = format!("{listen}tls_certificate = 'no.pem'\n{}", pool(""));
+    refuse(&both, "", "no.pem");
 }
