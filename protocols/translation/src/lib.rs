@@ -1,7 +1,8 @@
 //! Between Stratum V1 and V2: jobs, shares, difficulties, and a miner's session on an extended channel.
 //!
-//! [`mapping`] and [`difficulty`] are pure functions: what one protocol says in the words of the other. [`bridge`] is
-//! one Sv1 miner on an extended channel's work, as a state machine without I/O.
+//! [`mapping`] and [`difficulty`] are pure functions: what one protocol says in the words of the other; [`layout`] divides
+//! an extranonce between miners. [`bridge`] is one Sv1 miner on an extended channel's work, as a state machine without
+//! I/O.
 //!
 //! ```
 //! use stratum_translation::mapping::{ShareTerms, share};
@@ -30,4 +31,5 @@
 
 pub mod bridge;
 pub mod difficulty;
+pub mod layout;
 pub mod mapping;

@@ -25,7 +25,6 @@
 
 mod config;
 mod identity;
-mod layout;
 mod link;
 mod miner;
 mod parking;
@@ -38,10 +37,10 @@ pub use config::{
     DEFAULT_PACE, TranslatorConfig, UpstreamConfig,
 };
 pub use identity::channel_identity;
-pub use layout::{EXTRANONCE_SIZES_ASKED, Layout};
 pub use link::{LEAVE_GRACE, LinkId, LinkOutput, MAX_IN_FLIGHT};
 pub use miner::{MinerId, MinerOutput};
 pub use parking::{MAX_PARKED, PARK_TIME};
 pub use payout::{ExpectedPayout, PayoutMismatch};
 pub use snapshot::{MAX_REJECT_CODES, MinerSnapshot, Snapshot, UpstreamSnapshot, UpstreamStanding};
+pub use stratum_translation::layout::{EXTRANONCE_SIZES_ASKED, Layout};
 pub use translator::{ConfigError, Connect, Note, Output, Translator, Wake};

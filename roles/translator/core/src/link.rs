@@ -10,8 +10,8 @@ use roles_logic_sv2::messages::AnyMessage;
 use roles_logic_sv2::upstream::{OutgoingShare, UpstreamSession};
 use stratum_translation::bridge::ChannelWork;
 
-use crate::layout::Layout;
 use crate::miner::MinerId;
+use stratum_translation::layout::Layout;
 
 /// Shares of one channel that wait for an answer. One more pushes out the oldest, which then counts as lost.
 pub const MAX_IN_FLIGHT: usize = 65_536;

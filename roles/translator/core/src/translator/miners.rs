@@ -10,10 +10,10 @@ use sv1_api::client_message::{Authorize, Subscribe};
 use sv1_api::line::LineTooLong;
 
 use super::{Note, Translator};
-use crate::layout::Layout;
 use crate::link::LinkId;
 use crate::miner::{MAX_WAITING_NAMES, Miner, MinerId, MinerOutput};
 use crate::snapshot::add_counts;
+use stratum_translation::layout::Layout;
 
 impl Translator {
     /// A miner has connected. `None` when there are too many, or when the program ends: close its connection.

@@ -15,9 +15,9 @@ use const_sv2::error_codes::open_mining_channel as codes;
 
 use super::{Connect, Note, Output, Translator};
 use crate::identity::channel_identity;
-use crate::layout::{EXTRANONCE_SIZES_ASKED, Layout};
 use crate::link::{Channel, LEAVE_GRACE, Link, LinkId, LinkOutput, WORK_TIMEOUT};
 use crate::miner::{ChannelRef, MinerId, Request};
+use stratum_translation::layout::{EXTRANONCE_SIZES_ASKED, Layout};
 
 /// A miner whose channel the upstream closes gets another one, unless it got its last one so shortly before.
 const REOPEN_PAUSE: Duration = Duration::from_secs(10);
