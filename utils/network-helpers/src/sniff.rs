@@ -234,7 +234,14 @@ mod tests {
 
     #[test]
     fn other_text_is_left_to_the_handshake_to_refuse() {
-        for text in ["GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n", "hello\n", "[1]\n"] {
+        for text in [
+            "GET / HTTP/1.1\r\n",
+            "SSH-2.0-x\r\n",
+            "hello\n",
+            "[1]\n",
+            "{\u{1}}\n",
+            "{\0}\u{7f}\n",
+        ] {
             assert_eq!(look(text.as_bytes(), true), SV2, "{text}");
         }
     }

@@ -7,7 +7,7 @@ use network_helpers_sv2::{
     CloseReason, LINGER, LineConnection, LineOptions, LineTooLong, Stream, Wake,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 mod streams;
 
@@ -224,7 +224,8 @@ async fn bytes_that_the_stream_holds_back_are_flushed_and_watched() {
     let past = Some(Instant::now());
     assert_eq!(server.ready(past).await, Ok(Wake::Deadline));
     let mut got = [0; 3];
-    peer.read_exact(&mut got).await.unwrap();
+    let read = timeout(LINGER, peer.read_exact(&mut got)).await;
+    assert!(read.is_ok(), "it is held back");
     assert_eq!((&got, server.is_all_sent()), (b"{}\n", true));
 
     let start = Instant::now();

@@ -166,6 +166,17 @@ async fn a_peer_that_closes_without_saying_so_has_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_is_dropped() {
+    let (client, accepted) = meet(&TlsClient::believing_anyone(), Some(&self_signed()), true).await;
+    let (_does_not_read, mut accepted) = (client.unwrap(), accepted.unwrap());
+    let line = "x".repeat(4095) + "\n";
+    // The sockets of the operating system hold some megabytes before the limit is felt.
+    let dropped = (0..100_000).find_map(|_| accepted.queue(&line).err());
+    assert_eq!(dropped, Some(CloseReason::SlowConsumer));
+    assert!(accepted.outbound_len() <= LineOptions::server().max_outbound_len);
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let files = Files::for_name("127.0.0.1");
     let other_name = Files::for_name("pool.example");
