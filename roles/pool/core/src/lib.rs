@@ -27,3 +27,4 @@ pub mod descriptor;
 pub mod downstream;
 pub mod payout;
 pub mod shard;
+pub mod sv1;
