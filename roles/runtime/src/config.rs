@@ -40,6 +40,7 @@
 
 mod de;
 pub mod sections;
+pub mod sv1;
 mod template;
 
 use std::cell::RefCell;

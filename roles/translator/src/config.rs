@@ -1,12 +1,10 @@
 //! The configuration, as it is written and as it is used.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 
 use bitcoin::{Network, ScriptBuf};
-use network_helpers_sv2::{ClientSecurity, Endpoint, LineOptions, TlsServer};
+use network_helpers_sv2::{ClientSecurity, Endpoint};
 use pool_core::descriptor::{address_script, script_pubkey};
 use pool_core::payout::{PayoutChoice, choose};
 use roles_logic_sv2::setup;
@@ -16,8 +14,9 @@ use roles_logic_sv2::vardiff::VardiffConfig;
 use serde::Deserialize;
 use stratum_runtime::AcceptLimits;
 use stratum_runtime::config::Invalid;
-use stratum_runtime::config::sections::{
-    ProgramSettings, RawConnections, RawProgram, Usual, positive, secs,
+use stratum_runtime::config::sections::{ProgramSettings, RawConnections, RawProgram, Usual, secs};
+use stratum_runtime::config::sv1::{
+    RawMinerLimits, RawTls, above_zero, extranonce2_size, socket_address, version_mask,
 };
 use stratum_translation::bridge::{BridgeConfig, DEFAULT_EXTRANONCE2_SIZE};
 use sv1_api::server::{DEFAULT_VERSION_MASK, ServerConfig};
@@ -26,16 +25,13 @@ use translator_core::{
     DEFAULT_PACE, ExpectedPayout, TranslatorConfig, UpstreamConfig,
 };
 
-use crate::server::{Config, DEFAULT_BAN, TlsListen};
+use crate::server::Config;
 
 /// The commented configuration that `stratum config init translator` writes; it gives the defaults.
 pub const DEFAULT_CONFIG: &str = include_str!("../translator-config.toml");
 
 /// Shares a minute that a miner may be asked for at most: ten a second.
 const SHARES_PER_MINUTE_MAX: f64 = 600.0;
-
-/// Bytes of extranonce2 that mining hardware takes at most.
-const EXTRANONCE2_SIZES: std::ops::RangeInclusive<usize> = 2..=16;
 
 /// How much of the reward an expected payout gets at least, unless the configuration says otherwise.
 const DEFAULT_PAYOUT_MIN_PERCENT: u8 = 90;
@@ -82,12 +78,13 @@ impl Usual for Usually {
 pub struct RawConfig {
     upstreams: Option<Vec<RawUpstream>>,
     listen: RawListen,
+    tls: RawTls,
     channels: RawChannels,
     difficulty: RawDifficulty,
     jobs: RawJobs,
     failover: RawFailover,
     connections: RawConnections<Usually>,
-    limits: RawLimits,
+    limits: RawMinerLimits,
     program: RawProgram<Usually>,
 }
 
@@ -104,9 +101,6 @@ struct RawUpstream {
 #[serde(default)]
 struct RawListen {
     address: String,
-    tls_address: Option<String>,
-    tls_certificate: Option<String>,
-    tls_key: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -143,18 +137,6 @@ struct RawFailover {
     keep_miners_secs: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default)]
-struct RawLimits {
-    login_timeout_secs: u64,
-    share_timeout_secs: u64,
-    lines_per_sec: u32,
-    line_burst: u32,
-    line_bytes: usize,
-    stall_timeout_secs: u64,
-    ban_secs: u64,
-}
-
 impl Default for RawUpstream {
     fn default() -> Self {
         Self {
@@ -170,9 +152,6 @@ impl Default for RawListen {
     fn default() -> Self {
         Self {
             address: format!("127.0.0.1:{}", Usually::PORT),
-            tls_address: None,
-            tls_certificate: None,
-            tls_key: None,
         }
     }
 }
@@ -221,25 +200,11 @@ impl Default for RawFailover {
     }
 }
 
-impl Default for RawLimits {
-    fn default() -> Self {
-        let (server, lines) = (ServerConfig::default(), LineOptions::server());
-        Self {
-            login_timeout_secs: server.login_timeout.as_secs(),
-            share_timeout_secs: server.share_timeout.as_secs(),
-            lines_per_sec: server.max_lines_per_sec,
-            line_burst: server.max_line_burst,
-            line_bytes: lines.max_line_len,
-            stall_timeout_secs: lines.stall_timeout.as_secs(),
-            ban_secs: DEFAULT_BAN.as_secs(),
-        }
-    }
-}
-
 impl TryFrom<RawConfig> for ProgramConfig {
     type Error = Invalid;
 
     fn try_from(raw: RawConfig) -> Result<Self, Invalid> {
+        let listen = socket_address("listen.address", &raw.listen.address, Usually::PORT)?;
         let accept = raw.connections.accept_limits()?;
         let mode = raw.channels.mode()?;
         let (upstreams, security) = raw.upstreams(mode)?;
@@ -253,7 +218,7 @@ impl TryFrom<RawConfig> for ProgramConfig {
             )?,
             failover: raw.failover.rules()?,
             names_workers: raw.channels.worker_names,
-            extranonce2_size: raw.jobs.extranonce2_size()?,
+            extranonce2_size: extranonce2_size("jobs.extranonce2_size", raw.jobs.extranonce2_size)?,
             bridge: raw.bridge()?,
             max_miners: u32::try_from(accept.connections).unwrap_or(u32::MAX),
             pace: Duration::from_millis(raw.jobs.spread_ms),
@@ -261,12 +226,12 @@ impl TryFrom<RawConfig> for ProgramConfig {
             keep_miners: secs("failover.keep_miners_secs", raw.failover.keep_miners_secs)?,
         };
         let translator = Config {
-            tls: raw.listen.tls()?,
+            tls: raw.tls.listen("tls", Usually::PORT + 1)?,
             accept,
-            connection: raw.limits.options()?,
-            ban: Duration::from_secs(raw.limits.ban_secs),
+            connection: raw.limits.options("limits")?,
+            ban: raw.limits.ban(),
             threads: raw.program.threads().unwrap_or_else(one_per_core),
-            ..Config::new(raw.listen.address()?, security, rules)
+            ..Config::new(listen, security, rules)
         };
         Ok(Self {
             translator,
@@ -305,15 +270,10 @@ impl RawConfig {
     }
 
     fn bridge(&self) -> Result<BridgeConfig, Invalid> {
-        let (jobs, limits) = (&self.jobs, &self.limits);
-        let server = ServerConfig {
-            version_mask: jobs.version_mask()?,
-            login_timeout: secs("limits.login_timeout_secs", limits.login_timeout_secs)?,
-            job_interval: secs("jobs.keep_alive_secs", jobs.keep_alive_secs)?,
-            share_timeout: secs("limits.share_timeout_secs", limits.share_timeout_secs)?,
-            max_lines_per_sec: positive("limits.lines_per_sec", limits.lines_per_sec)?,
-            max_line_burst: positive("limits.line_burst", limits.line_burst)?,
-        };
+        let jobs = &self.jobs;
+        let mask = version_mask("jobs.version_mask", &jobs.version_mask)?;
+        let interval = secs("jobs.keep_alive_secs", jobs.keep_alive_secs)?;
+        let server = self.limits.server("limits", mask, interval)?;
         Ok(BridgeConfig {
             server,
             vardiff: self.difficulty.vardiff()?,
@@ -324,17 +284,6 @@ impl RawConfig {
             ..TranslatorConfig::default().bridge
         })
     }
-}
-
-fn above_zero(key: &str, number: f64) -> Result<f64, Invalid> {
-    if number > 0.0 && number.is_finite() {
-        return Ok(number);
-    }
-    Err(Invalid::new(
-        key,
-        format!("is {number}"),
-        "choose more than 0",
-    ))
 }
 
 impl RawUpstream {
@@ -426,47 +375,6 @@ fn script(text: &str) -> Option<ScriptBuf> {
     { scripts }.next()
 }
 
-impl RawListen {
-    fn address(&self) -> Result<SocketAddr, Invalid> {
-        socket_address("listen.address", &self.address, Usually::PORT)
-    }
-
-    fn tls(&self) -> Result<Option<TlsListen>, Invalid> {
-        let Some(address) = &self.tls_address else {
-            return Ok(None);
-        };
-        let address = socket_address("listen.tls_address", address, Usually::PORT + 1)?;
-        let files = (self.tls_certificate.as_deref(), self.tls_key.as_deref());
-        let server = match files {
-            (None, None) => TlsServer::self_signed(vec!["localhost".to_owned()]),
-            (Some(certificate), Some(key)) => {
-                TlsServer::from_pem_files(Path::new(certificate), Path::new(key))
-            }
-            (None, Some(_)) => {
-                let fix = "name the certificate's file, or no key";
-                return Err(Invalid::new("listen.tls_certificate", "is missing", fix));
-            }
-            (Some(_), None) => {
-                let fix = "name the key's file, or no certificate";
-                return Err(Invalid::new("listen.tls_key", "is missing", fix));
-            }
-        };
-        let server = server
-            .map_err(|error| Invalid::new("listen.tls_certificate", error.to_string(), ""))?;
-        Ok(Some(TlsListen { address, server }))
-    }
-}
-
-fn socket_address(key: &str, text: &str, port: u16) -> Result<SocketAddr, Invalid> {
-    text.parse().map_err(|_| {
-        let what = format!("`{text}` is no address with a port");
-        let fix = format!(
-            "write one such as 127.0.0.1:{port}, or 0.0.0.0:{port} for all of this machine's"
-        );
-        Invalid::new(key, what, fix)
-    })
-}
-
 impl RawChannels {
     fn mode(&self) -> Result<ChannelMode, Invalid> {
         match self.mode.as_str() {
@@ -495,45 +403,12 @@ impl RawDifficulty {
     }
 }
 
-impl RawJobs {
-    fn extranonce2_size(&self) -> Result<usize, Invalid> {
-        if EXTRANONCE2_SIZES.contains(&self.extranonce2_size) {
-            return Ok(self.extranonce2_size);
-        }
-        let what = format!("is {}", self.extranonce2_size);
-        Err(Invalid::new(
-            "jobs.extranonce2_size",
-            what,
-            "choose 2 to 16; 8 suits nearly all miners",
-        ))
-    }
-
-    fn version_mask(&self) -> Result<u32, Invalid> {
-        u32::from_str_radix(self.version_mask.trim_start_matches("0x"), 16).map_err(|_| {
-            let what = format!("`{}` is no mask", self.version_mask);
-            let fix = "write up to 8 hexadecimal digits, such as \"1fffe000\", or \"0\" for none";
-            Invalid::new("jobs.version_mask", what, fix)
-        })
-    }
-}
-
 impl RawFailover {
     fn rules(&self) -> Result<FailoverConfig, Invalid> {
         Ok(FailoverConfig {
             patience: secs("failover.patience_secs", self.patience_secs)?,
             settle: Duration::from_secs(self.settle_secs),
             ..FailoverConfig::default()
-        })
-    }
-}
-
-impl RawLimits {
-    fn options(&self) -> Result<LineOptions, Invalid> {
-        Ok(LineOptions {
-            max_line_len: positive("limits.line_bytes", self.line_bytes)?,
-            idle_timeout: None,
-            stall_timeout: secs("limits.stall_timeout_secs", self.stall_timeout_secs)?,
-            ..LineOptions::server()
         })
     }
 }

@@ -37,4 +37,4 @@ mod server;
 pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use front::SUMMARY_INTERVAL;
 pub use program::{ROLE, RunError, main, run};
-pub use server::{Config, MAX_PAYLOAD_LEN, Snapshot, StartError, TlsListen, Translator, Watcher};
+pub use server::{Config, MAX_PAYLOAD_LEN, Snapshot, StartError, Translator, Watcher};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options, TlsServer};
+use stratum_runtime::config::sv1::{DEFAULT_BAN, TlsListen};
 use stratum_runtime::{
     AcceptLimits, Ban, BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, accept_loop,
     bind, serve_lines,
@@ -27,15 +28,6 @@ pub const MAX_PAYLOAD_LEN: usize = 256 * 1024;
 
 /// Questions that may wait for one thread.
 const MAX_QUESTIONS: usize = 64;
-
-/// Where miners connect through TLS.
-#[derive(Clone, Debug)]
-pub struct TlsListen {
-    /// Address; port 0 chooses a free one.
-    pub address: SocketAddr,
-    /// What the server shows.
-    pub server: TlsServer,
-}
 
 /// What a translator in this process needs to know.
 #[derive(Clone, Debug)]
@@ -59,9 +51,6 @@ pub struct Config {
     /// The rules.
     pub rules: TranslatorConfig,
 }
-
-/// For how long an address is banned by default.
-pub(crate) const DEFAULT_BAN: Duration = Duration::from_secs(60);
 
 impl Config {
     /// The defaults for a listener at `listen`; `security` has an entry for each upstream of the rules.

@@ -172,12 +172,12 @@ impl Miners {
         }
     }
 
-    pub(crate) fn get(&self, id: MinerId) -> Option<&Miner> {
+    pub(crate) fn find(&self, id: MinerId) -> Option<&Miner> {
         let slot = self.slots.get(id.index());
         slot.filter(|slot| slot.0 == id.generation)?.1.as_deref()
     }
 
-    pub(crate) fn get_mut(&mut self, id: MinerId) -> Option<&mut Miner> {
+    pub(crate) fn find_mut(&mut self, id: MinerId) -> Option<&mut Miner> {
         let slot = self.slots.get_mut(id.index());
         slot.filter(|slot| slot.0 == id.generation)?
             .1

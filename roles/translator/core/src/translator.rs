@@ -212,7 +212,7 @@ impl Translator {
         let wake = self.wakes.pop_front()?;
         match wake {
             Wake::Miner(id) => {
-                if let Some(miner) = self.miners.get_mut(id) {
+                if let Some(miner) = self.miners.find_mut(id) {
                     miner.is_woken = false;
                 }
             }
@@ -227,7 +227,7 @@ impl Translator {
 
     /// The next thing to do for a miner, in order.
     pub fn poll_miner_output(&mut self, id: MinerId) -> Option<MinerOutput> {
-        self.miners.get_mut(id)?.outputs.pop_front()
+        self.miners.find_mut(id)?.outputs.pop_front()
     }
 
     /// The next thing to do for a link, in order. [`LinkOutput::Close`] for one that is gone.
@@ -304,7 +304,7 @@ impl Translator {
             return;
         }
         for id in self.miners.ids() {
-            if let Some(miner) = self.miners.get_mut(id) {
+            if let Some(miner) = self.miners.find_mut(id) {
                 miner.bridge.reconnect(now);
             }
             self.pump(id, now);
@@ -360,7 +360,7 @@ impl Translator {
 
     /// How a miner stands; `None` when it is gone.
     pub fn miner_snapshot(&self, id: MinerId, now: Now) -> Option<crate::MinerSnapshot> {
-        Some(of_miner(id, self.miners.get(id)?, now))
+        Some(of_miner(id, self.miners.find(id)?, now))
     }
 
     /// Miners connected.
@@ -382,7 +382,7 @@ impl Translator {
     }
 
     fn wake_miner(&mut self, id: MinerId) {
-        if let Some(miner) = self.miners.get_mut(id)
+        if let Some(miner) = self.miners.find_mut(id)
             && !std::mem::replace(&mut miner.is_woken, true)
         {
             self.wakes.push_back(Wake::Miner(id));

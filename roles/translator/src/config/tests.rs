@@ -65,7 +65,7 @@ fn every_key_arrives() {
     );
     let assignments = [
         "listen.address=0.0.0.0:1",
-        "listen.tls_address=[::1]:2",
+        "tls.address=[::1]:2",
         "program.threads=0",
     ];
     let config = load(&text, &assignments).unwrap().translator;
@@ -214,12 +214,12 @@ fn each_mistake_says_where_what_and_what_to_do() {
     ] {
         refuse(&pool(""), assignment, expected);
     }
-    let listen = "[listen]\ntls_address = '127.0.0.1:1'\ntls_key = 'no.pem'\n";
+    let tls = "[tls]\naddress = '127.0.0.1:1'\nkey = 'no.pem'\n";
     refuse(
-        &format!("{listen}{}", pool("")),
+        &format!("{tls}{}", pool("")),
         "",
-        "`listen.tls_certificate`: is missing",
+        "`tls.certificate`: is missing",
     );
-    let both = format!("{listen}tls_certificate = 'no.pem'\n{}", pool(""));
+    let both = format!("{tls}certificate = 'no.pem'\n{}", pool(""));
     refuse(&both, "", "no.pem");
 }

@@ -29,7 +29,7 @@ impl Translator {
 
     /// Takes one line of a miner.
     pub fn handle_line(&mut self, id: MinerId, line: &[u8], now: Now) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_line(line, now);
             self.pump(id, now);
         }
@@ -37,7 +37,7 @@ impl Translator {
 
     /// Takes note of a line of a miner that was skipped for its length.
     pub fn handle_long_line(&mut self, id: MinerId, error: LineTooLong, now: Now) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_long_line(error, now);
             self.pump(id, now);
         }
@@ -45,12 +45,12 @@ impl Translator {
 
     /// When [`Self::handle_miner_timeout`] is due.
     pub fn poll_miner_timeout(&self, id: MinerId) -> Option<Instant> {
-        self.miners.get(id)?.bridge.poll_timeout()
+        self.miners.find(id)?.bridge.poll_timeout()
     }
 
     /// Time passed for a miner.
     pub fn handle_miner_timeout(&mut self, id: MinerId, now: Now) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_timeout(now);
             self.pump(id, now);
         }
@@ -110,7 +110,7 @@ impl Translator {
     }
 
     fn next_bridge_output(&mut self, id: MinerId) -> Option<BridgeOutput> {
-        self.miners.get_mut(id)?.bridge.poll_output()
+        self.miners.find_mut(id)?.bridge.poll_output()
     }
 
     fn handle_bridge(&mut self, id: MinerId, output: BridgeOutput, now: Now) {
@@ -130,13 +130,13 @@ impl Translator {
     }
 
     fn miner_output(&mut self, id: MinerId, output: MinerOutput) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.outputs.push_back(output);
         }
     }
 
     fn subscribe(&mut self, id: MinerId, asked: Subscribe, now: Now) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.subscribe = Some(asked);
         }
         match self.used {
@@ -147,7 +147,7 @@ impl Translator {
 
     /// Answers a subscription that waits, now that it is known what miners get.
     pub(super) fn grant(&mut self, id: MinerId, layout: Layout, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let Some(asked) = miner.subscribe.take() else {
@@ -176,7 +176,7 @@ impl Translator {
         };
         miner.number = Some(number);
         let session = self.session_name();
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.session = Some(session.clone());
             let bridge = &mut miner.bridge;
             bridge.grant(extranonce1, extranonce2_size, session, now);
@@ -184,7 +184,7 @@ impl Translator {
     }
 
     fn resume(&mut self, id: MinerId, name: String, parked: Parked, layout: Layout, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let shown = parked.extranonce1().len() + parked.extranonce2_size();
@@ -196,14 +196,14 @@ impl Translator {
     }
 
     fn refuse(&mut self, id: MinerId, now: Now) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.refuse(now);
         }
     }
 
     /// Gives a miner the extranonce that another layout has for it; `false` when it is told to reconnect instead.
     pub(super) fn fit_extranonce(&mut self, id: MinerId, layout: Layout, now: Now) -> bool {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return false;
         };
         let number = miner.number.as_ref().and_then(|number| {
@@ -231,7 +231,7 @@ impl Translator {
 
     fn authorize(&mut self, id: MinerId, request: Id, authorize: Authorize, now: Now) {
         let is_aggregated = self.is_aggregated();
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let user = miner.user.get_or_insert_with(|| authorize.user.clone());
@@ -255,7 +255,7 @@ impl Translator {
 
     /// Answers the authorizations that waited for a channel.
     pub(super) fn answer_names(&mut self, id: MinerId, is_accepted: bool, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         for (request, authorize) in std::mem::take(&mut miner.names) {
@@ -280,7 +280,7 @@ impl Translator {
         };
         let work = link.work.clone();
         self.grant(id, layout, now);
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let Some(grant) = miner.bridge.session().granted() else {
@@ -303,7 +303,7 @@ impl Translator {
         work: &Arc<stratum_translation::bridge::ChannelWork>,
         now: Now,
     ) {
-        if let Some(miner) = self.miners.get_mut(id) {
+        if let Some(miner) = self.miners.find_mut(id) {
             miner.refreshed_at = now.instant;
             miner.bridge.set_work(work, now);
             self.pump(id, now);
@@ -318,7 +318,7 @@ impl Translator {
             self.note(Note::SendsAway(ids.len()));
         }
         for id in ids {
-            if let Some(miner) = self.miners.get_mut(id) {
+            if let Some(miner) = self.miners.find_mut(id) {
                 miner.bridge.reconnect(now);
             }
             self.pump(id, now);

@@ -15,7 +15,7 @@ impl Translator {
         let link_id = LinkId(share.work.source());
         let worker = self
             .miners
-            .get_mut(id)
+            .find_mut(id)
             .map(|miner| miner.worker(&share.worker));
         let Some(link) = self.links.get_mut(&link_id) else {
             return self.lost(None, id);
@@ -43,7 +43,7 @@ impl Translator {
 
     /// A share was not handed in, or will not be answered.
     pub(super) fn lost(&mut self, upstream: Option<usize>, id: MinerId) {
-        match self.miners.get_mut(id) {
+        match self.miners.find_mut(id) {
             Some(miner) => miner.bridge.upstream_lost(),
             None => self.totals.upstream.lost += 1,
         }
@@ -63,7 +63,7 @@ impl Translator {
         let mut count = 0;
         while let Some(id) = channel.acknowledged(message.last_sequence_number) {
             count += 1;
-            match self.miners.get_mut(id) {
+            match self.miners.find_mut(id) {
                 Some(miner) => miner.bridge.upstream_accepted(1),
                 None => self.totals.upstream.accepted += 1,
             }
@@ -91,7 +91,7 @@ impl Translator {
         let Some(id) = miner else {
             return;
         };
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             self.totals.upstream.rejected += 1;
             return;
         };

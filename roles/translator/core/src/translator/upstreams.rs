@@ -229,7 +229,7 @@ impl Translator {
 
     /// A channel for one miner, unless it has or has asked for one on this link.
     pub(super) fn open_own_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let has_channel = miner.channel.is_some_and(|channel| channel.link == link_id);
@@ -242,7 +242,7 @@ impl Translator {
 
     fn ask_for_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
         let nominal = self.config.bridge.nominal_hashrate;
-        let (Some(miner), Some(link)) = (self.miners.get_mut(id), self.links.get_mut(&link_id))
+        let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get_mut(&link_id))
         else {
             return;
         };
@@ -309,7 +309,7 @@ impl Translator {
             link: link_id,
             channel_id,
         };
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return self.close_channel(channel, "miner disconnected");
         };
         miner.request = None;
@@ -358,7 +358,7 @@ impl Translator {
             Some(id) => {
                 let request = self
                     .miners
-                    .get_mut(id)
+                    .find_mut(id)
                     .and_then(|miner| miner.request.take());
                 let Some(request) = request.filter(|request| request.request_id == request_id)
                 else {
@@ -379,7 +379,7 @@ impl Translator {
     /// An upstream that opens nobody's channel is left for another; where others mine, it is this miner that is refused.
     fn own_channel_refused(&mut self, id: MinerId, link_id: LinkId, code: &str, now: Now) {
         let others = self.upstreams.len();
-        let (Some(miner), Some(link)) = (self.miners.get_mut(id), self.links.get(&link_id)) else {
+        let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get(&link_id)) else {
             return;
         };
         miner.refusals += 1;
@@ -406,7 +406,7 @@ impl Translator {
 
     /// A miner that waits for its first channel hears no; one that mined is sent away, to come again.
     fn refuse_channel(&mut self, id: MinerId, code: &str, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         miner.refusals = 0;
@@ -436,7 +436,7 @@ impl Translator {
                 now,
             );
         };
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         miner.channel = None;

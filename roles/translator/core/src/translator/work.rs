@@ -119,7 +119,7 @@ impl Translator {
 
     /// A miner's own channel has other work.
     fn own_work(&mut self, id: MinerId, work: &Arc<ChannelWork>, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let is_new_tip = miner.bridge.is_new_tip(work);
@@ -240,7 +240,7 @@ impl Translator {
     }
 
     fn tell_own_hashrate(&mut self, id: MinerId, now: Now) {
-        let Some(miner) = self.miners.get_mut(id) else {
+        let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         let nominal_hash_rate = miner.bridge.hashrate(now) as f32;
