@@ -70,6 +70,7 @@ pub const RULES: &[Rule] = &[
     ("public-hosts", text::public_hosts),
     ("no-trailing-whitespace", text::no_trailing_whitespace),
     ("links-resolve", docs::links_resolve),
+    ("guides-know-the-keys", docs::guides_know_the_keys),
     ("readme-commands", docs::readme_commands),
 ];
 
@@ -204,6 +205,24 @@ mod tests {
             &[("docs/a.md", "no newline at the end")],
         ),
         ("links-resolve", &[("docs/a.md", "[b](b.md)\n")]),
+        ("links-resolve", &[("docs/a.md", "[b](#b)\n# A\n")]),
+        (
+            "guides-know-the-keys",
+            &[
+                ("docs/a.md", "[all](a-config.toml): `listen.port`\n"),
+                ("docs/a-config.toml", "[listen]\nport = 1\n#key = \"\"\n"),
+            ],
+        ),
+        (
+            "guides-know-the-keys",
+            &[
+                (
+                    "docs/a.md",
+                    "[all](a-config.toml): `listen.prot`, `listen.port`\n",
+                ),
+                ("docs/a-config.toml", "[listen]\nport = 1\n"),
+            ],
+        ),
         ("readme-commands", &[("README.md", "Run `cargo demo`.\n")]),
     ];
 
