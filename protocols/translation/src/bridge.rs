@@ -41,6 +41,10 @@ pub use work::ChannelWork;
 /// Bytes of extranonce2 that suit marketplaces (at least 7) and ASICs (at most 8).
 pub const DEFAULT_EXTRANONCE2_SIZE: usize = 8;
 
+/// Hashes a second of a miner that is not known yet: where the search for its difficulty begins. Ten to fifty times too
+/// much for a home miner, as much too little for a farm's machine, and a minute away from both.
+pub const DEFAULT_NOMINAL_HASHRATE: f64 = 10e12;
+
 /// Jobs of one miner that shares may name. One more pushes out the oldest, whose shares are then "job not found".
 pub const MAX_JOBS: usize = 16;
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use const_sv2::EXTENSION_WORKER_IDENTITY;
-use network_helpers_sv2::{ClientSecurity, Endpoint, Options};
+use network_helpers_sv2::{ClientSecurity, Endpoint, Options, ServerSecurity};
 use pool_core::descriptor::DescriptorError;
 use pool_core::payout::{PayoutError, PoolPayouts};
 use pool_core::shard::{Deadlines, PoolConfig, Shard, ShardError};
+use pool_core::sv1::Sv1Config;
 use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::extensions::ExtensionPolicy;
 use roles_logic_sv2::extranonce::ExtranonceLayout;
+use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -22,15 +24,25 @@ use stratum_runtime::config::Invalid;
 use stratum_runtime::config::sections::{
     ProgramSettings, RawAuthority, RawConnections, RawListen, RawProgram, Usual, positive, secs,
 };
+use stratum_runtime::config::sv1::{
+    RawMinerLimits, RawTls, above_zero, extranonce2_size, socket_address, version_mask,
+};
 use stratum_runtime::node::{NodesConfig, RawNode};
+use stratum_translation::bridge::{
+    BridgeConfig, DEFAULT_EXTRANONCE2_SIZE, DEFAULT_NOMINAL_HASHRATE,
+};
+use sv1_api::server::DEFAULT_VERSION_MASK;
 
-use crate::{Config, MAX_PAYLOAD_LEN};
+use crate::{Config, MAX_PAYLOAD_LEN, Sv1Listen};
 
 /// The commented configuration that `stratum config init pool` writes; it gives the defaults.
 pub const DEFAULT_CONFIG: &str = include_str!("../pool-config.toml");
 
 /// Shares a minute that a channel may be asked for at most: ten a second.
 const SHARES_PER_MINUTE_MAX: f64 = 600.0;
+
+/// The port of Sv1 miners in examples.
+const SV1_PORT: u16 = 3333;
 
 /// What the program needs besides.
 #[derive(Clone, Debug)]
@@ -83,6 +95,7 @@ pub struct RawConfig {
     shares: RawShares,
     channels: RawChannels,
     extranonce: RawExtranonce,
+    sv1: RawSv1,
     connections: RawConnections<Usually>,
     limits: RawLimits,
     program: RawProgram<Usually>,
@@ -133,6 +146,19 @@ struct RawExtranonce {
     server_id_size: usize,
     channel_number_size: usize,
     channels_per_thread: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+struct RawSv1 {
+    shared_port: bool,
+    address: Option<String>,
+    extranonce2_size: usize,
+    version_mask: String,
+    nominal_hashrate: f64,
+    keep_alive_secs: u64,
+    tls: RawTls,
+    limits: RawMinerLimits,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -193,6 +219,23 @@ impl Default for RawExtranonce {
             server_id_size: layout.server_id_size,
             channel_number_size: layout.channel_number_size,
             channels_per_thread: layout.max_channels,
+        }
+    }
+}
+
+impl Default for RawSv1 {
+    fn default() -> Self {
+        Self {
+            shared_port: false,
+            address: None,
+            extranonce2_size: DEFAULT_EXTRANONCE2_SIZE,
+            version_mask: format!("{DEFAULT_VERSION_MASK:08x}"),
+            nominal_hashrate: DEFAULT_NOMINAL_HASHRATE,
+            keep_alive_secs: sv1_api::server::ServerConfig::default()
+                .job_interval
+                .as_secs(),
+            tls: RawTls::default(),
+            limits: RawMinerLimits::default(),
         }
     }
 }
@@ -261,6 +304,7 @@ impl TryFrom<RawConfig> for ProgramConfig {
             accept: raw.connections.accept_limits()?,
             connection: raw.limits.options()?,
             threads: raw.program.threads(),
+            sv1: raw.sv1(&security)?,
             ..Config::new(raw.listen.address()?, security, rules)
         };
         Ok(Self {
@@ -289,6 +333,32 @@ impl RawConfig {
             None => ClientSecurity::Plain,
         };
         Ok(TemplatesConfig::Provider { endpoint, security })
+    }
+
+    fn sv1(&self, security: &ServerSecurity) -> Result<Option<Sv1Listen>, Invalid> {
+        let sv1 = &self.sv1;
+        let address = sv1.address.as_deref();
+        let address = address.map(|text| socket_address("sv1.address", text, SV1_PORT));
+        let (address, tls) = (
+            address.transpose()?,
+            sv1.tls.listen("sv1.tls", SV1_PORT + 1)?,
+        );
+        if sv1.shared_port && matches!(security, ServerSecurity::Plain) {
+            let what = "needs encryption, as only an encrypted beginning can be told from Sv1";
+            let fix = "set listen.encrypted = true, or give Sv1 miners sv1.address";
+            return Err(Invalid::new("sv1.shared_port", what, fix));
+        }
+        let rules = sv1.rules(self.shares.vardiff()?)?;
+        let options = sv1.limits.options("sv1.limits")?;
+        let is_served = sv1.shared_port || address.is_some() || tls.is_some();
+        Ok(is_served.then_some(Sv1Listen {
+            address,
+            tls,
+            shares_port: sv1.shared_port,
+            rules,
+            options,
+            ban: sv1.limits.ban(),
+        }))
     }
 
     fn rules(&self, chain: Network) -> Result<PoolConfig, Invalid> {
@@ -370,6 +440,22 @@ impl RawPayout {
                 _ => String::new(),
             };
             Invalid::new(KEY, error.to_string(), fix)
+        })
+    }
+}
+
+impl RawSv1 {
+    fn rules(&self, vardiff: VardiffConfig) -> Result<Sv1Config, Invalid> {
+        let mask = version_mask("sv1.version_mask", &self.version_mask)?;
+        let interval = secs("sv1.keep_alive_secs", self.keep_alive_secs)?;
+        Ok(Sv1Config {
+            bridge: BridgeConfig {
+                server: self.limits.server("sv1.limits", mask, interval)?,
+                vardiff,
+                nominal_hashrate: above_zero("sv1.nominal_hashrate", self.nominal_hashrate)?,
+                limits: ShareLimits::default(),
+            },
+            extranonce2_size: extranonce2_size("sv1.extranonce2_size", self.extranonce2_size)?,
         })
     }
 }

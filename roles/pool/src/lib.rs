@@ -35,6 +35,7 @@ mod report;
 mod server;
 mod session;
 mod source;
+mod sv1;
 
 pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig, TemplatesConfig};
 pub use program::{ROLE, RunError, main, run};
@@ -42,3 +43,4 @@ pub use server::{
     BLOCKS_WAITING_MAX, Config, MAX_PAYLOAD_LEN, Pool, Snapshot, StartError, Watcher,
 };
 pub use source::{RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN, SourceSnapshot, TemplateSource};
+pub use sv1::Sv1Listen;

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use network_helpers_sv2::{CloseCounts, CloseReason, Options, ServerSecurity};
+use network_helpers_sv2::{
+    CloseCounts, CloseReason, Options, ServerSecurity, Spoken, TlsServer, sniff,
+};
 use pool_core::shard::{PoolConfig, Shard, ShardError};
 use roles_logic_sv2::template_client::TemplateClient;
 use stratum_runtime::{
@@ -19,12 +21,13 @@ use template_distribution_sv2::CoinbaseOutputConstraints;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::counters::{Named, Shares, book_discarded};
 use crate::ledger::NullLedger;
-use crate::session::{LocalShard, Session, Sinks, Templates, Wiring, refresh};
+use crate::session::{LocalShard, News, Session, Sinks, Templates, Wiring, refresh};
 use crate::source::{Blocks, Feed, SourceSnapshot, TemplateSource};
+use crate::sv1::{self, Sv1Context, Sv1Listen};
 
 /// Blocks on their way from the connections to the template source. One more is dropped and counted: so many cannot all
 /// be on different tips.
@@ -45,6 +48,8 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// The rules.
     pub pool: PoolConfig,
+    /// How Sv1 miners are served; not at all when `None`.
+    pub sv1: Option<Sv1Listen>,
 }
 
 impl Config {
@@ -60,6 +65,7 @@ impl Config {
             },
             threads: None,
             pool,
+            sv1: None,
         }
     }
 }
@@ -135,6 +141,7 @@ struct Context {
 #[derive(Debug)]
 pub struct Pool {
     local_addr: SocketAddr,
+    sv1_addrs: Vec<SocketAddr>,
     counters: Arc<Counters>,
     task: JoinHandle<()>,
 }
@@ -155,8 +162,8 @@ impl Pool {
         let rules = Arc::new(rules);
         // Rules that do not fit together are found before anything listens.
         Shard::new(rules.clone(), rules.shards - 1)?;
-        let listener = bind(config.listen, "listen.address")?;
-        let local_addr = listener.local_addr()?;
+        let ports = Ports::bind(&config)?;
+        let (local_addr, sv1_addrs) = (ports.sv2.local_addr()?, ports.sv1_addrs());
 
         let clock = SystemClock::new();
         let (template_sender, templates) = watch::channel(None);
@@ -194,9 +201,12 @@ impl Pool {
             clock,
         });
         announce("pool", local_addr, &context.config.security);
+        for address in &sv1_addrs {
+            tracing::info!(%address, "Sv1 miners connect");
+        }
         let feeding = tokio::spawn(feed.run(source));
         let task = tokio::spawn(async move {
-            serve_all(listener, cores, context).await;
+            serve_all(ports, cores, context).await;
             // All connections are closed; what is left are blocks on their way out.
             tokio::select! {
                 _ = feeding => {}
@@ -205,6 +215,7 @@ impl Pool {
         });
         Ok(Self {
             local_addr,
+            sv1_addrs,
             counters,
             task,
         })
@@ -213,6 +224,11 @@ impl Pool {
     /// The address it listens on, with the port that the operating system chose for port 0.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The ports of their own that Sv1 miners have, the one through TLS last.
+    pub fn sv1_addrs(&self) -> &[SocketAddr] {
+        &self.sv1_addrs
     }
 
     /// All counters now.
@@ -274,10 +290,73 @@ fn constraints(rules: &PoolConfig) -> CoinbaseOutputConstraints {
     }
 }
 
-async fn serve_all(listener: TcpListener, cores: CoreRuntimes, context: Arc<Context>) {
-    let (gate, shutdown) = (context.counters.gate.clone(), context.shutdown.clone());
-    let serve = move |stream, peer| serve(Arc::clone(&context), stream, peer);
-    accept_loop(listener, gate, &cores, &shutdown, serve).await;
+/// What miners speak on a port.
+#[derive(Clone)]
+enum Port {
+    Sv2,
+    /// Sv2, or Sv1 in the clear or through TLS.
+    Shared(Option<TlsServer>),
+    /// Sv1, in the clear or through TLS.
+    Sv1(Option<TlsServer>),
+}
+
+/// All listeners of a pool.
+struct Ports {
+    sv2: TcpListener,
+    sv2_port: Port,
+    sv1: Vec<(TcpListener, Port)>,
+}
+
+impl Ports {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let sv2 = bind(config.listen, "listen.address")?;
+        let Some(listen) = &config.sv1 else {
+            return Ok(Self {
+                sv2,
+                sv2_port: Port::Sv2,
+                sv1: Vec::new(),
+            });
+        };
+        let tls = listen.tls.as_ref();
+        let mut sv1 = Vec::new();
+        if let Some(address) = listen.address {
+            sv1.push((bind(address, "sv1.address")?, Port::Sv1(None)));
+        }
+        if let Some(tls) = tls {
+            let port = Port::Sv1(Some(tls.server.clone()));
+            sv1.push((bind(tls.address, "sv1.tls.address")?, port));
+        }
+        let sv2_port = match listen.shares_port {
+            true => Port::Shared(tls.map(|tls| tls.server.clone())),
+            false => Port::Sv2,
+        };
+        Ok(Self { sv2, sv2_port, sv1 })
+    }
+
+    fn sv1_addrs(&self) -> Vec<SocketAddr> {
+        let addrs = self.sv1.iter();
+        addrs
+            .filter_map(|(listener, _)| listener.local_addr().ok())
+            .collect()
+    }
+}
+
+async fn serve_all(ports: Ports, cores: CoreRuntimes, context: Arc<Context>) {
+    let mut listeners = JoinSet::new();
+    let cores = Arc::new(cores);
+    for (listener, port) in ports.sv1.into_iter().chain([(ports.sv2, ports.sv2_port)]) {
+        let (context, cores) = (context.clone(), cores.clone());
+        listeners.spawn(async move {
+            let (gate, shutdown) = (context.counters.gate.clone(), context.shutdown.clone());
+            let serve = move |stream, peer| serve(context.clone(), port.clone(), stream, peer);
+            accept_loop(listener, gate, &cores, &shutdown, serve).await;
+        });
+    }
+    listeners.join_all().await;
+    drop(context);
+    let Some(cores) = Arc::into_inner(cores) else {
+        return;
+    };
     // Joining threads blocks; the last of them ends when all its connections are closed.
     let _ = tokio::task::spawn_blocking(move || cores.join()).await;
 }
@@ -299,7 +378,46 @@ fn local_shard(context: &Context) -> Option<LocalShard> {
     })
 }
 
-async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(context: Arc<Context>, port: Port, stream: TcpStream, peer: SocketAddr) {
+    let first = context.config.connection.handshake_timeout;
+    let tls = match port {
+        Port::Sv2 => return serve_sv2(context, stream, peer).await,
+        Port::Sv1(tls) => tls,
+        Port::Shared(tls) => match Box::pin(sniff(&stream, first, tls.is_some())).await {
+            Ok(Spoken::Sv1) => None,
+            Ok(Spoken::Tls) => tls,
+            Ok(Spoken::Sv2) => return serve_sv2(context, stream, peer).await,
+            Err(reason) => {
+                tracing::debug!(%peer, %reason, "connection ended before it said anything");
+                return context.counters.closed.count(reason);
+            }
+        },
+    };
+    serve_sv1(&context, stream, peer, tls.as_ref()).await;
+}
+
+async fn serve_sv1(
+    context: &Context,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<&TlsServer>,
+) {
+    let (Some(listen), Some(shard)) = (&context.config.sv1, local_shard(context)) else {
+        return context.counters.closed.count(CloseReason::Overloaded);
+    };
+    let wanted = Sv1Context {
+        listen,
+        shard,
+        news: News::new(context.templates.clone(), context.shutdown.subscribe()),
+        sinks: context.sinks.clone(),
+        gate: &context.counters.gate,
+        closed: &context.counters.closed,
+        clock: context.clock,
+    };
+    sv1::serve(wanted, stream, peer, tls).await;
+}
+
+async fn serve_sv2(context: Arc<Context>, stream: TcpStream, peer: SocketAddr) {
     let reason = match open(&context, stream).await {
         Ok(connection) => {
             tracing::debug!(%peer, "miner connected");

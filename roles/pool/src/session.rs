@@ -8,7 +8,7 @@ use framing_sv2::Sv2Frame;
 use network_helpers_sv2::{CloseReason, Connection, Stream};
 use pool_core::downstream::{self, Downstream, Outgoing, Output};
 use pool_core::shard::Shard;
-use roles_logic_sv2::channels::server::{BlockFound, ServerMessage};
+use roles_logic_sv2::channels::server::{BlockFound, PendingAck, ServerMessage};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::template_client::ActiveTemplate;
 use stratum_runtime::{Core, Phase, Shell, SystemClock};
@@ -104,71 +104,45 @@ pub(crate) struct Sinks {
     pub(crate) ledger: NullLedger,
 }
 
-/// Connects a session with the rest of the program.
-pub(crate) struct Wiring {
-    templates: Templates,
+impl Sinks {
+    pub(crate) fn submit(&self, block: Box<BlockFound>) {
+        if let Err(error) = self.blocks.try_send(block) {
+            // As many blocks wait already, all of them for tips that cannot all be won.
+            self.rejects.add("block-queue-full", 1);
+            tracing::error!(%error, "a block was not handed in: too many wait");
+        }
+    }
+
+    /// Hands shares to the ledger; whether it has them.
+    pub(crate) fn store(&self, user_identity: &[u8], shares: &PendingAck) -> bool {
+        self.shares.count(shares.slice());
+        self.ledger.store(&ShareRecord {
+            user_identity,
+            shares,
+        })
+    }
+}
+
+/// What a connection hears of from the rest of the program.
+pub(crate) struct News {
+    pub(crate) templates: Templates,
     phase: watch::Receiver<Phase>,
-    sinks: Sinks,
-    clock: SystemClock,
     has_new_template: bool,
     drains: bool,
 }
 
-impl Wiring {
-    pub(crate) fn new(
-        templates: Templates,
-        phase: watch::Receiver<Phase>,
-        sinks: Sinks,
-        clock: SystemClock,
-    ) -> Self {
+impl News {
+    pub(crate) fn new(templates: Templates, phase: watch::Receiver<Phase>) -> Self {
         Self {
             templates,
             phase,
-            sinks,
-            clock,
             has_new_template: false,
             drains: false,
         }
     }
 
-    fn submit(&self, block: Box<BlockFound>) {
-        if let Err(error) = self.sinks.blocks.try_send(block) {
-            // As many blocks wait already, all of them for tips that cannot all be won.
-            self.sinks.rejects.add("block-queue-full", 1);
-            tracing::error!(%error, "a block was not handed in: too many wait");
-        }
-    }
-
-    /// Carries out an output that needs no connection; gives back one that does.
-    pub(crate) fn settle(&self, output: Output, session: &mut Session) -> Option<Output> {
-        match output {
-            Output::SubmitBlock(block) => self.submit(block),
-            Output::Persist {
-                user_identity,
-                shares,
-            } => {
-                self.sinks.shares.count(shares.slice());
-                let record = ShareRecord {
-                    user_identity: &user_identity,
-                    shares: &shares,
-                };
-                if self.sinks.ledger.store(&record) {
-                    let now = self.clock.now();
-                    session.downstream.handle_persisted(
-                        shares,
-                        &mut session.shard.borrow_mut(),
-                        now,
-                    );
-                }
-            }
-            other => return Some(other),
-        }
-        None
-    }
-}
-
-impl Shell<Session> for Wiring {
-    async fn changed(&mut self) {
+    /// Waits until there is something new. Cancel safe.
+    pub(crate) async fn changed(&mut self) {
         if self.has_new_template {
             return;
         }
@@ -185,14 +159,78 @@ impl Shell<Session> for Wiring {
         }
     }
 
+    /// Whether a template has come since the last call.
+    pub(crate) const fn take_new_template(&mut self) -> bool {
+        std::mem::replace(&mut self.has_new_template, false)
+    }
+
+    /// Whether the program drains.
+    pub(crate) const fn drains(&self) -> bool {
+        self.drains
+    }
+}
+
+/// Connects a session with the rest of the program.
+pub(crate) struct Wiring {
+    news: News,
+    sinks: Sinks,
+    clock: SystemClock,
+}
+
+impl Wiring {
+    pub(crate) fn new(
+        templates: Templates,
+        phase: watch::Receiver<Phase>,
+        sinks: Sinks,
+        clock: SystemClock,
+    ) -> Self {
+        Self {
+            news: News::new(templates, phase),
+            sinks,
+            clock,
+        }
+    }
+
+    /// Carries out an output that needs no connection; gives back one that does.
+    pub(crate) fn settle(&self, output: Output, session: &mut Session) -> Option<Output> {
+        match output {
+            Output::SubmitBlock(block) => self.sinks.submit(block),
+            Output::Persist {
+                user_identity,
+                shares,
+            } => {
+                if self.sinks.store(&user_identity, &shares) {
+                    let now = self.clock.now();
+                    session.downstream.handle_persisted(
+                        shares,
+                        &mut session.shard.borrow_mut(),
+                        now,
+                    );
+                }
+            }
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+impl Shell<Session> for Wiring {
+    async fn changed(&mut self) {
+        self.news.changed().await;
+    }
+
     fn deliver(&mut self, session: &mut Session, now: Now) {
-        if std::mem::take(&mut self.has_new_template) {
-            refresh(&session.shard, &mut self.templates, &self.sinks.rejects);
+        if self.news.take_new_template() {
+            refresh(
+                &session.shard,
+                &mut self.news.templates,
+                &self.sinks.rejects,
+            );
             session
                 .downstream
                 .handle_work(&mut session.shard.borrow_mut(), now);
         }
-        if self.drains {
+        if self.news.drains() {
             session
                 .downstream
                 .drain("", 0, &mut session.shard.borrow_mut(), now);
@@ -228,7 +266,7 @@ impl Wiring {
     }
 }
 
-const fn close_reason(reason: &downstream::CloseReason) -> CloseReason {
+pub(crate) const fn close_reason(reason: &downstream::CloseReason) -> CloseReason {
     match reason {
         downstream::CloseReason::SetupTimeout | downstream::CloseReason::ChannelTimeout => {
             CloseReason::Idle

@@ -18,11 +18,13 @@ use stratum_runtime::config::sections::{ProgramSettings, RawConnections, RawProg
 use stratum_runtime::config::sv1::{
     RawMinerLimits, RawTls, above_zero, extranonce2_size, socket_address, version_mask,
 };
-use stratum_translation::bridge::{BridgeConfig, DEFAULT_EXTRANONCE2_SIZE};
+use stratum_translation::bridge::{
+    BridgeConfig, DEFAULT_EXTRANONCE2_SIZE, DEFAULT_NOMINAL_HASHRATE,
+};
 use sv1_api::server::{DEFAULT_VERSION_MASK, ServerConfig};
 use translator_core::{
-    ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_NOMINAL_HASHRATE,
-    DEFAULT_PACE, ExpectedPayout, TranslatorConfig, UpstreamConfig,
+    ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_PACE, ExpectedPayout,
+    TranslatorConfig, UpstreamConfig,
 };
 
 use crate::server::Config;

@@ -7,14 +7,12 @@ use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::upstream::DEFAULT_ANSWER_TIMEOUT;
 use roles_logic_sv2::upstream::failover::FailoverConfig;
 use roles_logic_sv2::vardiff::VardiffConfig;
-use stratum_translation::bridge::{BridgeConfig, DEFAULT_EXTRANONCE2_SIZE};
+use stratum_translation::bridge::{
+    BridgeConfig, DEFAULT_EXTRANONCE2_SIZE, DEFAULT_NOMINAL_HASHRATE,
+};
 use sv1_api::server::ServerConfig;
 
 use crate::payout::ExpectedPayout;
-
-/// Hashes a second of a miner that is not known yet: where the search for its difficulty begins. Ten to fifty times too
-/// much for a home miner, as much too little for a farm's machine, and a minute away from both.
-pub const DEFAULT_NOMINAL_HASHRATE: f64 = 10e12;
 
 /// Time over which a job that is no news of a block is spread, so that miners do not all answer at once.
 pub const DEFAULT_PACE: Duration = Duration::from_secs(1);

@@ -33,8 +33,8 @@ mod snapshot;
 mod translator;
 
 pub use config::{
-    ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_NOMINAL_HASHRATE,
-    DEFAULT_PACE, TranslatorConfig, UpstreamConfig,
+    ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_PACE, TranslatorConfig,
+    UpstreamConfig,
 };
 pub use identity::channel_identity;
 pub use link::{LEAVE_GRACE, LinkId, LinkOutput, MAX_IN_FLIGHT};
