@@ -32,7 +32,7 @@ pub struct Share<'a> {
 /// Where the merkle root of a share comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Root<'a> {
-    /// Standard channel: the root was sent with the job (32 raw bytes), and version bits may always be rolled.
+    /// Standard channel: the root was sent with the job (32 raw bytes).
     Standard(&'a [u8; 32]),
     /// Extended channel: the root follows from the miner's part of the extranonce.
     Extended {
@@ -284,9 +284,8 @@ fn check_rules(
         return Err(RejectReason::NtimeTooLate);
     }
     let changed = share.version ^ context.job.version();
-    let may_roll =
-        matches!(context.root, Root::Standard(_)) || context.job.version_rolling_allowed();
-    if changed != 0 && !may_roll {
+    // A server whose jobs forbid it says so at setup (REQUIRES_FIXED_VERSION), so standard channels know too.
+    if changed != 0 && !context.job.version_rolling_allowed() {
         return Err(RejectReason::VersionRollingNotAllowed);
     }
     if changed & !VERSION_ROLLING_MASK != 0 {

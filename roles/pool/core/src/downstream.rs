@@ -297,12 +297,15 @@ impl Downstream {
         now: Now,
     ) -> Result<Option<Outgoing>, CloseReason> {
         let config = shard.config();
-        let accepted = config.setup.handle_first(message).inspect_err(|refusal| {
-            let answer = refusal
-                .message()
-                .map(|answer| Outgoing::Common(Box::new(answer.into())));
-            self.outputs.extend(answer.map(Output::Send));
-        })?;
+        let accepted = config
+            .setup_policy()
+            .handle_first(message)
+            .inspect_err(|refusal| {
+                let answer = refusal
+                    .message()
+                    .map(|answer| Outgoing::Common(Box::new(answer.into())));
+                self.outputs.extend(answer.map(Output::Send));
+            })?;
         let mut channels =
             ServerChannels::new(config.channels.clone(), ServerFlags::from(&accepted));
         if let Some(work) = shard.work() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use const_sv2::EXTENSION_WORKER_IDENTITY;
+use const_sv2::mining::REQUIRES_FIXED_VERSION;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::channels::{PayoutId, WorkState};
 use roles_logic_sv2::coinbase::{CoinbaseError, MAX_SCRIPT_SIG_SIZE};
@@ -41,7 +42,7 @@ pub struct PoolConfig {
     pub setup: SetupPolicy,
     /// Extensions supported and required.
     pub extensions: ExtensionPolicy,
-    /// Whether miners may roll the bits of BIP323.
+    /// Whether miners may roll the bits of BIP323. Where not, they are told at setup.
     pub version_rolling_allowed: bool,
     /// Payouts other than the pool's on one core. At the limit an open is answered `channel-capacity-exhausted`.
     pub max_payouts: usize,
@@ -78,6 +79,15 @@ impl PoolConfig {
             max_workers: DEFAULT_MAX_WORKERS,
             deadlines: Deadlines::default(),
         }
+    }
+
+    /// What setup says to every client: with jobs that forbid it, that versions are fixed (MS-16 to MS-18).
+    pub(crate) fn setup_policy(&self) -> SetupPolicy {
+        let mut setup = self.setup;
+        if !self.version_rolling_allowed {
+            setup.success_flags |= REQUIRES_FIXED_VERSION;
+        }
+        setup
     }
 }
 

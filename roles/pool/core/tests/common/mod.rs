@@ -421,10 +421,15 @@ impl Miner {
 
     /// A nonce that meets the target of `work` (or misses it), with nothing rolled.
     pub(crate) fn find(&mut self, work: &Work, is_met: bool) -> OwnedFound {
+        self.find_rolled(work, 0, is_met)
+    }
+
+    /// The same with these bits of the version changed.
+    pub(crate) fn find_rolled(&mut self, work: &Work, bits: u32, is_met: bool) -> OwnedFound {
         let mut found = OwnedFound {
             nonce: 0,
             ntime: work.min_ntime(),
-            version: work.version(),
+            version: work.version() ^ bits,
             extranonce: vec![5; work.extranonce_size()],
         };
         loop {

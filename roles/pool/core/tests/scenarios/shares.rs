@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use const_sv2::mining::REQUIRES_VERSION_ROLLING;
 use extensions_sv2::{RequestExtensions, WorkerIdentity};
 use mining_sv2::SubmitSharesStandard;
 use pool_core::shard::PoolConfig;
 use roles_logic_sv2::channels::ChannelKind::{self, Extended, Standard};
 use roles_logic_sv2::channels::client::Work;
 use roles_logic_sv2::channels::server::{ServerChannels, ServerConfig};
+use roles_logic_sv2::setup::{Endpoint, SetupRequest};
 use roles_logic_sv2::share::RejectReason;
 
 use crate::common::{EASY, HARD, Miner, OwnedFound, Pool, config};
@@ -159,21 +161,52 @@ fn a_share_counts_once_and_not_after_its_tip() {
 
 #[test]
 fn versions_are_not_rolled_where_the_pool_forbids_it() {
-    let mut pool = Pool::new(PoolConfig {
-        version_rolling_allowed: false,
-        ..config()
-    });
-    let mut miner = Miner::set_up(&mut pool, 0);
-    let channel = miner.open(&mut pool, Extended, "alice").unwrap();
-    miner.sent();
-    let work = miner.work(channel);
-    let mut found = miner.find(&work, true);
-    found.version ^= 1 << 20;
-    miner.force(&mut pool, &work, &found);
-    assert_eq!(
-        miner.sent(),
-        ["SubmitShares.Error 77 version-rolling-not-allowed"]
+    let forbidding = || {
+        Pool::new(PoolConfig {
+            version_rolling_allowed: false,
+            ..config()
+        })
+    };
+    for kind in [Standard, Extended] {
+        let mut pool = forbidding();
+        let mut miner = Miner::set_up(&mut pool, 0);
+        let channel = miner.open(&mut pool, kind, "alice").unwrap();
+        miner.sent();
+        let work = miner.work(channel);
+        let mut found = miner.find(&work, true);
+        found.version ^= 1 << 20;
+        miner.force(&mut pool, &work, &found);
+        let refused = "SubmitShares.Error 77 version-rolling-not-allowed";
+        assert_eq!(miner.sent(), [refused], "{kind:?}");
+        miner.mine(&mut pool, channel);
+        assert_eq!(miner.sent(), [""; 0], "{kind:?}");
+    }
+    // Who is told so at setup need not find out; who cannot mine without rolling is not taken.
+    let (fixed, unsupported) = (
+        "SetupConnection.Success 2 0b1",
+        "SetupConnection.Error unsupported-feature-flags 0b100",
     );
+    for (flags, answer) in [(0, fixed), (REQUIRES_VERSION_ROLLING, unsupported)] {
+        let mut pool = forbidding();
+        let mut miner = Miner::connect(&pool);
+        let setup = SetupRequest::mining(flags).message(&Endpoint::default());
+        miner.send(&mut pool, &setup);
+        assert_eq!(miner.sent(), [answer]);
+    }
+}
+
+#[test]
+fn versions_are_rolled_where_the_pool_allows_it() {
+    for kind in [Standard, Extended] {
+        let mut pool = Pool::new(config());
+        let mut miner = Miner::set_up(&mut pool, REQUIRES_VERSION_ROLLING);
+        let channel = miner.open(&mut pool, kind, "alice").unwrap();
+        miner.sent();
+        let work = miner.work(channel);
+        let rolled = miner.find_rolled(&work, 1 << 20, true);
+        miner.force(&mut pool, &work, &rolled);
+        assert_eq!(miner.sent(), [""; 0], "{kind:?}");
+    }
 }
 
 fn with_worker(name: &str) -> Vec<u8> {
