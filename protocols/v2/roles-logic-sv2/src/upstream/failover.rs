@@ -5,9 +5,9 @@
 //!
 //! - While none is used, the best is tried first; the next one as soon as all better ones have failed, or after
 //!   [`FailoverConfig::patience`] when they neither fail nor get ready. The first that is ready is used.
-//! - While one is used, better ones are tried again and again, with pauses that double. One that has been ready for
-//!   [`FailoverConfig::settle`] is used instead. That time doubles for an upstream that is lost soon after it was taken
-//!   into use, so that two that come and go do not have miners go to and fro.
+//! - While one is used, better ones are tried again and again, with pauses that double; while none is used, with shorter
+//!   ones. One that has been ready for [`FailoverConfig::settle`] is used instead. That time doubles for an upstream that
+//!   is lost soon after it was taken into use, so that two that come and go do not have miners go to and fro.
 //!
 //! ```
 //! use roles_logic_sv2::clock::Instant;
@@ -33,8 +33,10 @@ use crate::clock::Instant;
 pub struct FailoverConfig {
     /// Pause before an upstream that failed is tried again; it doubles with each further failure.
     pub first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause while another is used.
     pub max_pause: Duration,
+    /// The longest pause while none is used: miners wait, which costs more than an attempt.
+    pub max_search_pause: Duration,
     /// How long a better upstream may take before the next one is tried beside it.
     pub patience: Duration,
     /// How long a better upstream must have been ready before it is used instead of one that works.
@@ -48,6 +50,7 @@ impl Default for FailoverConfig {
         Self {
             first_pause: Duration::from_millis(500),
             max_pause: Duration::from_secs(30),
+            max_search_pause: Duration::from_secs(2),
             patience: Duration::from_secs(2),
             settle: Duration::from_secs(10),
             max_settle: Duration::from_secs(600),
@@ -69,7 +72,7 @@ pub enum FailoverOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Not connected.
-    Idle { retry_at: Instant },
+    Idle { since: Instant, pause: Duration },
     /// Being connected to.
     Trying,
     /// Could be used, or is.
@@ -89,6 +92,8 @@ pub struct Failover {
     config: FailoverConfig,
     upstreams: Vec<Upstream>,
     used: Option<usize>,
+    /// Since when that one is used.
+    used_since: Instant,
     /// Since when none is used.
     searching_since: Instant,
     outputs: VecDeque<FailoverOutput>,
@@ -98,7 +103,10 @@ impl Failover {
     /// None of `count` upstreams is connected.
     pub fn new(count: usize, config: FailoverConfig, now: Instant) -> Self {
         let upstream = Upstream {
-            state: State::Idle { retry_at: now },
+            state: State::Idle {
+                since: now,
+                pause: Duration::ZERO,
+            },
             pause: config.first_pause,
             settle: config.settle,
         };
@@ -106,6 +114,7 @@ impl Failover {
             config,
             upstreams: alloc::vec![upstream; count],
             used: None,
+            used_since: now,
             searching_since: now,
             outputs: VecDeque::new(),
         };
@@ -143,7 +152,8 @@ impl Failover {
         };
         let was_used = self.used == Some(index);
         if let State::Ready { since } = upstream.state {
-            let lasted = now - since;
+            // The time that it had to settle proves nothing: it did not have to bear anything.
+            let lasted = now - if was_used { self.used_since } else { since };
             if lasted > max_pause.max(upstream.settle) {
                 // It was a good one: come back at once.
                 upstream.pause = Duration::ZERO;
@@ -156,9 +166,7 @@ impl Failover {
         upstream.pause = pause.saturating_mul(2).clamp(first_pause, max_pause);
         let half = pause / 2;
         let pause = half + half.mul_f64(f64::from(random) / f64::from(u32::MAX));
-        upstream.state = State::Idle {
-            retry_at: now + pause,
-        };
+        upstream.state = State::Idle { since: now, pause };
         if was_used {
             self.used = None;
             self.searching_since = now;
@@ -190,7 +198,13 @@ impl Failover {
             return None;
         }
         match upstream.state {
-            State::Idle { retry_at } => Some(retry_at.max(self.turn(index)?)),
+            State::Idle { since, pause } => {
+                let pause = match self.used {
+                    Some(_) => pause,
+                    None => pause.min(self.config.max_search_pause),
+                };
+                Some((since + pause).max(self.turn(index)?))
+            }
             State::Trying => None,
             State::Ready { since } => Some(match self.used {
                 Some(_) => since + upstream.settle,
@@ -231,10 +245,14 @@ impl Failover {
     /// Uses an upstream, and lets go of all that are no better.
     fn take_into_use(&mut self, index: usize, now: Instant) {
         self.used = Some(index);
+        self.used_since = now;
         self.outputs.push_back(FailoverOutput::Use(Some(index)));
         for (other, upstream) in self.upstreams.iter_mut().enumerate().skip(index + 1) {
             if !matches!(upstream.state, State::Idle { .. }) {
-                upstream.state = State::Idle { retry_at: now };
+                upstream.state = State::Idle {
+                    since: now,
+                    pause: Duration::ZERO,
+                };
                 self.outputs.push_back(FailoverOutput::Leave(other));
             }
         }
@@ -303,8 +321,8 @@ mod tests {
             assert_eq!(tried.len(), 1);
             pauses.push(tried[0].0);
         }
-        let expected = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
-        assert_eq!(pauses, expected);
+        let expected = [500, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000];
+        assert_eq!(pauses, expected, "miners wait");
         // One that worked for long is back at once.
         scene.ready(0);
         scene.within(120);
@@ -368,18 +386,20 @@ mod tests {
         let mut scene = Scene::new(2);
         let mut changes = Vec::new();
         // Each is up for 20 seconds and down for 5, in turn; an hour of it.
-        for round in 0_u64..144 {
-            let outputs = scene.within(20);
-            for (_, output) in &outputs {
+        for second in 0_u64..3_600 {
+            let (round, moment) = (second / 25, second % 25);
+            let down = usize::try_from(round % 2).ok().filter(|_| moment >= 20);
+            if moment == 20 {
+                scene.failed((round % 2) as usize);
+            }
+            for (_, output) in scene.within(1) {
                 match output {
-                    Try(index) => scene.ready(*index),
+                    Try(index) if down == Some(index) => scene.failed(index),
+                    Try(index) => scene.ready(index),
                     Use(Some(_)) => changes.push(round),
                     _ => {}
                 }
             }
-            let failing = (round % 2) as usize;
-            scene.failed(failing);
-            scene.within(5);
         }
         let early = changes.iter().filter(|round| **round < 24).count();
         let late = changes.iter().filter(|round| **round >= 120).count();
@@ -391,6 +411,30 @@ mod tests {
                 .iter()
                 .any(|upstream| upstream.settle > Duration::from_secs(60))
         );
+    }
+
+    #[test]
+    fn one_that_breaks_as_soon_as_it_is_used_is_used_less_and_less_often() {
+        let mut scene = Scene::new(2);
+        scene.failed(0);
+        scene.ready(1);
+        let mut uses = Vec::new();
+        // Ready whenever it is tried, and lost a second after it was taken into use; two hours of it.
+        for second in 0..7_200_u64 {
+            for (_, output) in scene.within(1) {
+                match output {
+                    Try(index) => scene.ready(index),
+                    Use(Some(0)) => {
+                        uses.push(second);
+                        scene.failed(0);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let pauses: Vec<_> = uses.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.is_sorted(), "{uses:?}");
+        assert!(pauses.last().is_some_and(|pause| *pause >= 600), "{uses:?}");
     }
 
     #[test]
