@@ -427,6 +427,13 @@ impl UpstreamSession {
         Ok(sequence_number)
     }
 
+    /// All that the server sent and that changed nothing: frames of unknown kinds, answers to nothing, messages that
+    /// break the rules.
+    pub fn ignored(&self) -> u64 {
+        let reasons = ClientReject::ALL.into_iter();
+        self.ignored_frames + reasons.map(|reason| self.rejected(reason)).sum::<u64>()
+    }
+
     /// Messages of the server that changed nothing, by reason.
     pub fn rejected(&self, reason: ClientReject) -> u64 {
         self.channels.rejected(reason)

@@ -77,8 +77,9 @@ pub const MAX_FUTURE_JOBS: usize = 8;
 /// Shares of one channel that wait for an answer. One more pushes out the oldest, which then counts as unanswered.
 pub const MAX_IN_FLIGHT: usize = 1_024;
 
-/// Events kept until they are taken. One more pushes out the oldest; what [`ClientChannels`] itself knows stays right.
-pub const MAX_EVENTS: usize = 4_096;
+/// Events kept until they are taken: room for one of each channel, as a message to a group brings. One more pushes out
+/// the oldest; what [`ClientChannels`] itself knows stays right.
+pub const MAX_EVENTS: usize = MAX_CHANNELS + 1_024;
 
 /// What a client wants of a channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -790,7 +791,12 @@ impl ClientChannels {
         let mut changed = Vec::new();
         let mut is_any = false;
         let mut failed = None;
-        for channel in &mut self.channels {
+        // No group has a channel's id. Servers without groups send each channel its own, so it must not take a search.
+        let addressed = match self.channel_at(id) {
+            Some(at) => self.channels.get_mut(at..=at).unwrap_or_default(),
+            None => &mut self.channels,
+        };
+        for channel in addressed {
             if channel.id != id && channel.group_id != id {
                 continue;
             }
