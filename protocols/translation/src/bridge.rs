@@ -290,7 +290,7 @@ impl Bridge {
     }
 
     /// Answers `mining.subscribe`. Work that shows as many bytes as `extranonce1` and extranonce2 have follows with
-    /// [`Self::set_work`].
+    /// [`Self::set_work`], or is there already.
     pub fn grant(
         &mut self,
         extranonce1: Vec<u8>,
@@ -307,6 +307,7 @@ impl Bridge {
         };
         self.session.grant(grant, now);
         self.take_outputs(now);
+        self.send_first(now);
     }
 
     /// Answers `mining.subscribe` of a miner that was here before: it goes on with its extranonce, difficulty and jobs.
@@ -366,26 +367,35 @@ impl Bridge {
     pub fn set_work(&mut self, work: &Arc<ChannelWork>, now: Now) {
         let new = work.work();
         let is_new_tip = self.is_new_tip(work);
-        if is_new_tip {
+        let is_cut_off = std::mem::take(&mut self.is_cut_off);
+        let is_other = |before: &Arc<ChannelWork>| !is_cut_off && !before.is_of_channel_of(work);
+        let is_move = self.work.as_ref().is_some_and(is_other);
+        if is_new_tip && !is_move {
             self.forget_before(new.tip());
         }
         let before = self.work.replace(work.clone());
-        if let Some(before) = before.filter(|before| !before.is_of_channel_of(work)) {
-            self.former = Some(before);
+        if is_move {
+            self.former = before;
         }
         self.copies = 0;
-        self.is_cut_off = false;
         let mask = version_mask(self.config.server.version_mask, new.version_mask() != 0);
         self.session.set_version_mask(mask);
         self.policy.set_upstream(*new.target());
-        match self.session.granted() {
-            Some(grant) if grant.extranonce1.len() + grant.extranonce2_size != work.shown() => {
-                self.session.reconnect(Reconnect::default(), now);
-            }
-            Some(_) => self.send(work.line(), 0, is_new_tip, now),
-            None => {}
+        if self.shows_as_much(work) {
+            self.send(work.line(), 0, is_new_tip, now);
+        } else if self.session.granted().is_some() {
+            self.session.reconnect(Reconnect::default(), now);
         }
         self.take_outputs(now);
+    }
+
+    /// The channel before has other work, while shares of its jobs still count there.
+    pub fn set_former_work(&mut self, work: &Arc<ChannelWork>) {
+        if let Some(former) = &mut self.former
+            && former.is_of_channel_of(work)
+        {
+            *former = work.clone();
+        }
     }
 
     /// Shares remembered are of the last tip, and jobs of the one before it are of no more use.
@@ -472,14 +482,23 @@ impl Bridge {
         self.upstream.lost += 1;
     }
 
-    /// Sends the work that waited for the miner's authorization.
+    /// Sends the work that waited for the miner's subscription or authorization.
     fn send_first(&mut self, now: Now) {
-        if !self.has_begun
-            && let Some(work) = self.work.clone()
-        {
+        let Some(work) = self.work.clone().filter(|_| !self.has_begun) else {
+            return;
+        };
+        if self.shows_as_much(&work) {
             self.send(work.line(), 0, true, now);
-            self.take_outputs(now);
+        } else if self.session.granted().is_some() {
+            self.session.reconnect(Reconnect::default(), now);
         }
+        self.take_outputs(now);
+    }
+
+    /// Whether the miner was granted as many bytes as the work shows.
+    fn shows_as_much(&self, work: &ChannelWork) -> bool {
+        let grant = self.session.granted();
+        grant.is_some_and(|grant| grant.extranonce1.len() + grant.extranonce2_size == work.shown())
     }
 
     fn send(&mut self, line: Result<Arc<Sv1Job>, MappingError>, copy: u32, clean: bool, now: Now) {

@@ -61,7 +61,7 @@ impl Layout {
     }
 
     /// extranonce1 and the size of extranonce2 for a kind of miner. `number` is its own among all on the channel; `None`
-    /// when the part does not hold it.
+    /// when the part does not hold it, or when the miner cannot work with so few bytes to roll.
     ///
     /// What a miner cannot roll of its bytes are zeros behind its part.
     pub fn extranonce1(self, number: u32, quirks: &Quirks) -> Option<(Vec<u8>, usize)> {
@@ -70,6 +70,9 @@ impl Layout {
         }
         let sizes = quirks.extranonce2_sizes();
         let extranonce2_size = self.extranonce2_size.min(*sizes.end());
+        if extranonce2_size < *sizes.start() {
+            return None;
+        }
         let digits = number.to_be_bytes();
         let skipped = digits.len() - self.part_size;
         let mut extranonce1 = digits.get(skipped..)?.to_vec();
@@ -124,5 +127,11 @@ mod tests {
             Some((vec![0xff, 0xff], 6))
         );
         assert_eq!(narrow.extranonce1(0x1_0000, &Quirks::ORDINARY), None);
+        let marketplace = Quirks {
+            extranonce2_min: 4,
+            ..Quirks::ORDINARY
+        };
+        let narrowest = Layout::of_channel(4, 8).unwrap();
+        assert_eq!(narrowest.extranonce1(1, &marketplace), None);
     }
 }
