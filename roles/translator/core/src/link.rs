@@ -20,7 +20,17 @@ pub const MAX_IN_FLIGHT: usize = 65_536;
 pub const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
 /// How long an open channel may be without work; then the upstream is of no use.
-pub(crate) const WORK_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const WORK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests for channels that are under way at a time. Further miners wait for their turn.
+pub(crate) const MAX_OPENS_UNDER_WAY: usize = 256;
+
+/// Moves to another place on an upstream's own wish, within [`MOVE_INTERVAL`]; further ones are ignored: two places that
+/// each name the other must not keep us busy.
+pub(crate) const MAX_MOVES: u32 = 3;
+
+/// See [`MAX_MOVES`].
+pub(crate) const MOVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One connection to an upstream; its number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,17 +48,25 @@ pub enum LinkOutput {
 }
 
 /// A channel, and whose shares on it wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Channel {
     /// Whose it is; everyone's when `None`.
     pub(crate) owner: Option<MinerId>,
+    /// When it has to have got work; `None` while it has some.
+    pub(crate) work_due: Option<Instant>,
+    /// Its owner is gone, and the last answers are waited for.
+    pub(crate) is_retired: bool,
+    last_sent: u32,
     in_flight: VecDeque<(u32, MinerId)>,
 }
 
 impl Channel {
-    pub(crate) fn of(owner: Option<MinerId>) -> Self {
+    pub(crate) const fn of(owner: Option<MinerId>) -> Self {
         Self {
             owner,
+            work_due: None,
+            is_retired: false,
+            last_sent: 0,
             in_flight: VecDeque::new(),
         }
     }
@@ -64,11 +82,17 @@ impl Channel {
         } else {
             None
         };
+        self.last_sent = sequence_number;
         self.in_flight.push_back((sequence_number, miner));
         oldest.map(|(_, miner)| miner)
     }
 
-    /// The next miner one of whose shares is acknowledged by this number. Numbers may wrap.
+    /// Whether a share with this number was sent. Numbers may wrap.
+    pub(crate) const fn was_sent(&self, sequence_number: u32) -> bool {
+        self.last_sent.wrapping_sub(sequence_number) < 1 << 31
+    }
+
+    /// The next miner one of whose shares is acknowledged by this number.
     pub(crate) fn acknowledged(&mut self, last: u32) -> Option<MinerId> {
         let (sequence_number, _) = self.in_flight.front()?;
         if last.wrapping_sub(*sequence_number) >= 1 << 31 {
@@ -94,8 +118,12 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) upstream: usize,
+    /// Where it goes to.
+    pub(crate) place: (String, u16),
     /// `None` before the connection is made.
     pub(crate) session: Option<UpstreamSession>,
+    /// What the session asks for is being carried out, further up the stack.
+    pub(crate) is_busy: bool,
     /// The connection that it takes the place of, on the upstream's own wish.
     pub(crate) replaces: Option<LinkId>,
     /// Which of the sizes of extranonce was asked for.
@@ -103,41 +131,59 @@ pub(crate) struct Link {
     pub(crate) channels: BTreeMap<u32, Channel>,
     /// Who asked for channels; everyone when `None`.
     pub(crate) requests: BTreeMap<u32, Option<MinerId>>,
+    /// Whose request waits until others are answered.
+    pub(crate) waiting: VecDeque<MinerId>,
     /// The work of the channel that is everyone's.
     pub(crate) work: Option<Arc<ChannelWork>>,
     /// What miners get of the extranonce; `None` before it is known.
     pub(crate) layout: Option<Layout>,
     pub(crate) is_ready: bool,
+    /// Miners mined here.
+    pub(crate) was_used: bool,
     /// The upstream opens no channel for nobody: it waits for the first miner.
     pub(crate) waits_for_miners: bool,
-    /// When the upstream has to have given work.
-    pub(crate) work_deadline: Option<Instant>,
+    /// When channels have to have got work, and which.
+    pub(crate) work_deadlines: VecDeque<(Instant, u32)>,
+    /// When channels whose owners are gone are closed at last.
+    pub(crate) retired: VecDeque<(Instant, u32)>,
     /// The last job whose payout was found right.
     pub(crate) checked_job: Option<Arc<Job>>,
     /// No longer used; until then it waits for answers.
     pub(crate) leaves_at: Option<Instant>,
     pub(crate) told_hashrate: f32,
+    /// Messages that had no effect, those apart that the session counts.
+    pub(crate) ignored: u64,
     pub(crate) is_woken: bool,
     pub(crate) outputs: VecDeque<LinkOutput>,
 }
 
 impl Link {
-    pub(crate) fn new(upstream: usize, replaces: Option<LinkId>) -> Self {
+    pub(crate) const fn new(
+        upstream: usize,
+        place: (String, u16),
+        replaces: Option<LinkId>,
+    ) -> Self {
         Self {
             upstream,
+            place,
             session: None,
+            is_busy: false,
             replaces,
             size_index: 0,
             channels: BTreeMap::new(),
             requests: BTreeMap::new(),
+            waiting: VecDeque::new(),
             work: None,
             layout: None,
             is_ready: false,
+            was_used: false,
             waits_for_miners: false,
-            work_deadline: None,
+            work_deadlines: VecDeque::new(),
+            retired: VecDeque::new(),
             checked_job: None,
             leaves_at: None,
             told_hashrate: 0.0,
+            ignored: 0,
             is_woken: false,
             outputs: VecDeque::new(),
         }
@@ -153,5 +199,58 @@ impl Link {
     /// Shares that wait for an answer.
     pub(crate) fn in_flight(&self) -> usize {
         self.channels.values().map(Channel::in_flight).sum()
+    }
+
+    /// All that the upstream sent here and that had no effect.
+    pub(crate) fn ignored(&self) -> u64 {
+        let session = self.session.as_ref();
+        self.ignored + session.map_or(0, UpstreamSession::ignored)
+    }
+
+    /// A channel has no work; it has to have got some by then.
+    pub(crate) fn expect_work(&mut self, channel_id: u32, due: Instant) {
+        if let Some(channel) = self.channels.get_mut(&channel_id) {
+            channel.work_due = Some(due);
+            self.work_deadlines.push_back((due, channel_id));
+        }
+    }
+
+    /// The next time at which something is to be done here.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let work = self.work_deadlines.front().map(|(due, _)| *due);
+        let retired = self.retired.front().map(|(due, _)| *due);
+        [self.leaves_at, work, retired].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_shares_may_wrap() {
+        let miner = MinerId::numbered(7);
+        let mut channel = Channel::of(None);
+        for number in [u32::MAX - 1, u32::MAX, 0, 1] {
+            assert_eq!(channel.sent(number, miner), None);
+        }
+        assert!(channel.was_sent(u32::MAX) && channel.was_sent(1) && !channel.was_sent(2));
+        assert_eq!(channel.rejected(0), Some(miner));
+        assert_eq!(channel.rejected(0), None);
+        let answered = std::iter::from_fn(|| channel.acknowledged(u32::MAX)).count();
+        assert_eq!((answered, channel.in_flight()), (2, 1));
+        assert_eq!(channel.acknowledged(1), Some(miner));
+        assert_eq!(channel.acknowledged(1), None);
+    }
+
+    #[test]
+    fn the_oldest_share_is_given_up_when_too_many_wait() {
+        let miner = MinerId::numbered(7);
+        let mut channel = Channel::of(None);
+        for number in 0..MAX_IN_FLIGHT as u32 {
+            assert_eq!(channel.sent(number, miner), None);
+        }
+        assert_eq!(channel.sent(MAX_IN_FLIGHT as u32, miner), Some(miner));
+        assert_eq!(channel.in_flight(), MAX_IN_FLIGHT);
     }
 }

@@ -35,6 +35,12 @@ impl MinerId {
     pub const fn index(self) -> usize {
         self.index as usize
     }
+
+    #[cfg(test)]
+    pub(crate) const fn numbered(index: u32) -> Self {
+        let generation = 0;
+        Self { index, generation }
+    }
 }
 
 /// What is to be done for one miner.
@@ -57,7 +63,8 @@ pub(crate) struct ChannelRef {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) link: LinkId,
-    pub(crate) request_id: u32,
+    /// `None` before its turn has come.
+    pub(crate) request_id: Option<u32>,
     /// Which of the sizes was asked for.
     pub(crate) size_index: usize,
 }

@@ -43,6 +43,10 @@ pub struct UpstreamSnapshot {
     pub rejected: BTreeMap<String, u64>,
     /// Shares that were never answered, or could not be sent.
     pub lost: u64,
+    /// Messages that had no effect: of unknown kinds, against the rules, answers to nothing, `Reconnect` too often.
+    pub ignored: u64,
+    /// Updates of a channel's hash rate that were refused.
+    pub updates_refused: u64,
     /// Channels open now.
     pub channels: usize,
 }
@@ -168,6 +172,8 @@ impl UpstreamSnapshot {
             *self.rejected.entry(code).or_default() += count;
         }
         self.lost += more.lost;
+        self.ignored += more.ignored;
+        self.updates_refused += more.updates_refused;
         self.channels += more.channels;
     }
 }

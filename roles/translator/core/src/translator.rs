@@ -1,5 +1,6 @@
 //! All that miners and upstreams share.
 
+mod channels;
 mod miners;
 mod shares;
 mod upstreams;
@@ -114,18 +115,21 @@ pub struct Translator {
     numbers: ExtranonceAllocator,
     failover: Failover,
     links: BTreeMap<LinkId, Link>,
+    /// Last words on links that are given up.
+    farewells: BTreeMap<LinkId, VecDeque<LinkOutput>>,
     next_link: u64,
     /// The connection to each upstream that failover knows of.
     current: Vec<Option<LinkId>>,
-    /// Where each upstream wants to be connected to next time.
-    moved: Vec<Option<(String, u16)>>,
+    /// How often each upstream had us move lately, and since when that is counted.
+    moves: Vec<(Instant, u32)>,
     upstreams: Vec<UpstreamSnapshot>,
     used: Option<LinkId>,
+    /// Since when there has been no work for anybody.
     orphaned_at: Option<Instant>,
     /// Jobs on their way to miners, each at its time.
     paced: BTreeSet<(Instant, MinerId)>,
-    /// What miners with channels of their own get then.
-    own: BTreeMap<MinerId, Arc<ChannelWork>>,
+    /// What miners with channels of their own get, and when.
+    own: BTreeMap<MinerId, (Instant, Arc<ChannelWork>)>,
     /// When upstreams are told of the miners' hash rate.
     update_at: Option<Instant>,
     told_at: Instant,
@@ -182,9 +186,10 @@ impl Translator {
             numbers: ExtranonceAllocator::new(layout, 0)?,
             failover: Failover::new(count, config.failover, now.instant),
             links: BTreeMap::new(),
+            farewells: BTreeMap::new(),
             next_link: 0,
             current: vec![None; count],
-            moved: vec![None; count],
+            moves: vec![(now.instant, 0); count],
             upstreams: config.upstreams.iter().map(named).collect(),
             used: None,
             orphaned_at: None,
@@ -232,19 +237,19 @@ impl Translator {
 
     /// The next thing to do for a link, in order. [`LinkOutput::Close`] for one that is gone.
     pub fn poll_link_output(&mut self, id: LinkId) -> Option<LinkOutput> {
-        match self.links.get_mut(&id) {
-            Some(link) => link.outputs.pop_front(),
-            None => Some(LinkOutput::Close),
+        if let Some(link) = self.links.get_mut(&id) {
+            return link.outputs.pop_front();
         }
+        let last = self.farewells.get_mut(&id).and_then(VecDeque::pop_front);
+        if last.is_none() {
+            self.farewells.remove(&id);
+        }
+        last.or(Some(LinkOutput::Close))
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let links = self.links.values();
-        let link = links.filter_map(|link| {
-            let deadlines = [link.leaves_at, link.work_deadline];
-            deadlines.into_iter().flatten().min()
-        });
+        let link = self.links.values().filter_map(Link::poll_timeout);
         let timers = [
             self.failover.poll_timeout().filter(|_| !self.is_draining),
             self.paced.first().map(|(at, _)| *at),
@@ -287,6 +292,9 @@ impl Translator {
                     let link = index.and_then(|index| self.current.get(index).copied().flatten());
                     self.note(Note::Uses(index));
                     self.use_link(link, now);
+                    if let Some(index) = index {
+                        self.leave_successors(index, now);
+                    }
                 }
                 FailoverOutput::Leave(index) => {
                     if let Some(link) = self.current.get_mut(index).and_then(Option::take) {
@@ -316,7 +324,8 @@ impl Translator {
 
     /// Whether nothing is left to wait for.
     pub fn is_drained(&self) -> bool {
-        self.is_draining && self.miners.len() == 0 && self.links.is_empty()
+        let is_silent = self.links.is_empty() && self.farewells.is_empty();
+        self.is_draining && self.miners.len() == 0 && is_silent
     }
 
     /// How everything stands.
@@ -329,7 +338,8 @@ impl Translator {
         let mut snapshot = Snapshot {
             upstreams: self.upstreams.clone(),
             parked: self.parking.len(),
-            hashrate: miners.iter().map(|miner| miner.hashrate).sum(),
+            // Not a sum: that of nothing is -0.
+            hashrate: miners.iter().fold(0.0, |sum, miner| sum + miner.hashrate),
             accepted: self.totals.accepted,
             rejected: self.totals.rejected.clone(),
             upstream: self.totals.upstream,
@@ -341,6 +351,11 @@ impl Translator {
             add_counts(&mut snapshot.upstream, &miner.upstream);
             for (reason, count) in &miner.rejected {
                 *snapshot.rejected.entry(reason).or_default() += count;
+            }
+        }
+        for link in self.links.values() {
+            if let Some(upstream) = snapshot.upstreams.get_mut(link.upstream) {
+                upstream.ignored += link.ignored();
             }
         }
         let current = self.current.iter().copied();

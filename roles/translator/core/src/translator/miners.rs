@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::merkle::sha256d;
-use stratum_translation::bridge::{Bridge, BridgeOutput, Parked};
+use stratum_translation::bridge::{Bridge, BridgeOutput, ChannelWork, Parked};
 use sv1_api::Id;
 use sv1_api::client_message::{Authorize, Subscribe};
 use sv1_api::line::LineTooLong;
@@ -67,14 +67,9 @@ impl Translator {
         for (reason, count) in miner.bridge.session().rejects().iter() {
             *self.totals.rejected.entry(reason.text()).or_default() += count;
         }
+        // A channel that is being opened for it is closed when it is there.
         if let Some(channel) = miner.channel {
-            self.close_channel(channel, "miner disconnected");
-        }
-        if let Some(request) = miner.request
-            && let Some(link) = self.links.get_mut(&request.link)
-        {
-            // An answer that comes now opens a channel for nobody, which is closed then.
-            link.requests.insert(request.request_id, Some(id));
+            self.retire_channel(channel, now);
         }
         self.park(miner, now);
         self.hashrate_changed(now);
@@ -234,9 +229,11 @@ impl Translator {
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        let user = miner.user.get_or_insert_with(|| authorize.user.clone());
-        let is_first = *user == authorize.user;
-        if is_aggregated || !is_first || miner.channel.is_some() {
+        if miner.user.is_none() {
+            miner.user = Some(authorize.user.clone());
+        }
+        // All names of a connection mine on the channel of the first, and wait for it together.
+        if is_aggregated || miner.channel.is_some() {
             miner
                 .bridge
                 .answer_authorize(&request, &authorize, true, now);
@@ -280,40 +277,46 @@ impl Translator {
         };
         let work = link.work.clone();
         self.grant(id, layout, now);
-        let Some(miner) = self.miners.find_mut(id) else {
-            return;
-        };
-        let Some(grant) = miner.bridge.session().granted() else {
-            return self.pump(id, now);
-        };
-        let shown = grant.extranonce1.len() + grant.extranonce2_size;
-        let fits = shown == layout.shown() || self.fit_extranonce(id, layout, now);
-        match work.filter(|_| fits) {
-            Some(work) => self.give_work(id, &work, now),
-            None if fits && !self.is_aggregated() => self.open_own_channel(id, link_id, now),
-            None => {}
+        let is_fitting = self.fits(id, layout, now);
+        if !self.is_aggregated() && is_fitting != Some(false) {
+            // A channel takes a name only: some miners authorize first, and subscribe when they are welcome.
+            self.open_own_channel(id, link_id, now);
+        } else if let Some(work) = work.filter(|_| is_fitting == Some(true)) {
+            self.give_work(id, &work, now);
         }
         self.pump(id, now);
     }
 
-    /// A miner's own channel is open, or has other work.
-    pub(super) fn give_work(
-        &mut self,
-        id: MinerId,
-        work: &Arc<stratum_translation::bridge::ChannelWork>,
-        now: Now,
-    ) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            miner.refreshed_at = now.instant;
-            miner.bridge.set_work(work, now);
-            self.pump(id, now);
-        }
+    /// Whether the miner has as much extranonce as there is, or can be given it; `None` before it is subscribed.
+    fn fits(&mut self, id: MinerId, layout: Layout, now: Now) -> Option<bool> {
+        let grant = self.miners.find(id)?.bridge.session().granted()?;
+        let shown = grant.extranonce1.len() + grant.extranonce2_size;
+        Some(shown == layout.shown() || self.fit_extranonce(id, layout, now))
     }
 
-    /// There was no upstream for too long: whoever knows another pool should go there.
+    /// Gives a miner other work, unless it is not subscribed: then it gets what there is when it is.
+    pub(super) fn give_work(&mut self, id: MinerId, work: &Arc<ChannelWork>, now: Now) {
+        let is_aggregated = self.is_aggregated();
+        let Some(miner) = self.miners.find_mut(id) else {
+            return;
+        };
+        if is_aggregated && miner.bridge.session().granted().is_none() {
+            return;
+        }
+        miner.refreshed_at = now.instant;
+        miner.bridge.set_work(work, now);
+        self.pump(id, now);
+    }
+
+    /// There was no work for too long: whoever knows another pool should go there. Who is not subscribed waits on.
     pub(super) fn send_away(&mut self, now: Now) {
         self.orphaned_at = None;
-        let ids = self.miners.ids();
+        let is_subscribed = |miner: &Miner| miner.bridge.session().granted().is_some();
+        let miners = self.miners.iter();
+        let ids: Vec<_> = miners
+            .filter(|(_, miner)| is_subscribed(miner))
+            .map(|(id, _)| id)
+            .collect();
         if !ids.is_empty() {
             self.note(Note::SendsAway(ids.len()));
         }

@@ -7,7 +7,7 @@ use stratum_translation::bridge::UpstreamShare;
 
 use super::{Note, Translator};
 use crate::link::LinkId;
-use crate::miner::MinerId;
+use crate::miner::{ChannelRef, MinerId};
 
 impl Translator {
     /// Hands a share in where its job came from.
@@ -53,15 +53,23 @@ impl Translator {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, link_id: LinkId, message: &SubmitSharesSuccess) {
+    pub(super) fn acknowledged(
+        &mut self,
+        link_id: LinkId,
+        message: &SubmitSharesSuccess,
+        now: Now,
+    ) {
         let Some(link) = self.links.get_mut(&link_id) else {
             return;
         };
-        let Some(channel) = link.channels.get_mut(&message.channel_id) else {
+        let last = message.last_sequence_number;
+        let channel = link.channels.get_mut(&message.channel_id);
+        let Some(channel) = channel.filter(|channel| channel.was_sent(last)) else {
+            link.ignored += 1;
             return;
         };
         let mut count = 0;
-        while let Some(id) = channel.acknowledged(message.last_sequence_number) {
+        while let Some(id) = channel.acknowledged(last) {
             count += 1;
             match self.miners.find_mut(id) {
                 Some(miner) => miner.bridge.upstream_accepted(1),
@@ -71,6 +79,7 @@ impl Translator {
         if let Some(upstream) = self.upstreams.get_mut(link.upstream) {
             upstream.accepted += count;
         }
+        self.answered(link_id, message.channel_id, now);
     }
 
     pub(super) fn rejected(
@@ -79,6 +88,7 @@ impl Translator {
         channel_id: u32,
         sequence_number: u32,
         code: &binary_sv2::Str0255<'_>,
+        now: Now,
     ) {
         let Some(link) = self.links.get_mut(&link_id) else {
             return;
@@ -86,11 +96,13 @@ impl Translator {
         let upstream = link.upstream;
         let channel = link.channels.get_mut(&channel_id);
         let miner = channel.and_then(|channel| channel.rejected(sequence_number));
-        let code = words(code);
-        self.count_upstream_code(upstream, &code);
         let Some(id) = miner else {
+            link.ignored += 1;
             return;
         };
+        let code = words(code);
+        self.count_upstream_code(upstream, &code);
+        self.answered(link_id, channel_id, now);
         let Some(miner) = self.miners.find_mut(id) else {
             self.totals.upstream.rejected += 1;
             return;
@@ -105,6 +117,21 @@ impl Translator {
                 code,
                 count,
             });
+        }
+    }
+
+    /// Shares of a channel were answered: it may be that nobody waits there any more.
+    fn answered(&mut self, link_id: LinkId, channel_id: u32, now: Now) {
+        let Some(link) = self.links.get(&link_id) else {
+            return;
+        };
+        let channel = link.channels.get(&channel_id);
+        if channel.is_some_and(|channel| channel.is_retired && channel.in_flight() == 0) {
+            let link = link_id;
+            self.close_channel(ChannelRef { link, channel_id }, "miner disconnected", now);
+        }
+        if self.is_draining {
+            self.handle_link_deadlines(now);
         }
     }
 }

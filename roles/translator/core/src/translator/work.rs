@@ -11,7 +11,7 @@ use stratum_translation::bridge::ChannelWork;
 
 use super::Translator;
 use crate::link::{LinkId, WORK_TIMEOUT};
-use crate::miner::MinerId;
+use crate::miner::{ChannelRef, MinerId};
 
 /// Miners whose jobs are due within so short a time get them together.
 const PACE_STEP: Duration = Duration::from_millis(50);
@@ -44,10 +44,11 @@ impl Translator {
         };
         let Some(work) = work else {
             // The tip has changed and the upstream named no job: miners go on until it does.
-            link.work_deadline.get_or_insert(now.instant + WORK_TIMEOUT);
-            return;
+            return link.expect_work(channel_id, now.instant + WORK_TIMEOUT);
         };
-        link.work_deadline = None;
+        if let Some(channel) = link.channels.get_mut(&channel_id) {
+            channel.work_due = None;
+        }
         if let Err(reason) = self.check_payout(id, work.job()) {
             return self.fail(id, reason, now);
         }
@@ -59,7 +60,11 @@ impl Translator {
         };
         match (made, owner) {
             (Ok(made), None) => self.common_work(id, Arc::new(made), now),
-            (Ok(made), Some(miner)) => self.own_work(miner, &Arc::new(made), now),
+            (Ok(made), Some(miner)) => {
+                let link = id;
+                let channel = ChannelRef { link, channel_id };
+                self.own_work(miner, channel, &Arc::new(made), now);
+            }
             (Err(error), _) => self.fail(id, error.to_string(), now),
         }
     }
@@ -94,21 +99,18 @@ impl Translator {
         let is_news = self.used == Some(id);
         self.ready(id, now);
         if !is_news {
-            if self.used == Some(id) && former.is_none() {
-                // It was ready before, and waited for its first miner.
-                self.miners
-                    .ids()
-                    .into_iter()
-                    .for_each(|miner| self.enter(miner, id, now));
-            }
-            return;
+            // It may be that shares of its jobs still come.
+            let miners = self.miners.iter_mut();
+            return miners.for_each(|(_, miner)| miner.bridge.set_former_work(&work));
         }
+        self.orphaned_at = None;
         if is_new_tip {
             self.numbers.advance_tip();
             self.paced.clear();
             for miner in self.miners.ids() {
                 match former {
                     Some(_) => self.give_work(miner, &work, now),
+                    // The link waited for its first miner.
                     None => self.enter(miner, id, now),
                 }
             }
@@ -118,22 +120,27 @@ impl Translator {
     }
 
     /// A miner's own channel has other work.
-    fn own_work(&mut self, id: MinerId, work: &Arc<ChannelWork>, now: Now) {
+    fn own_work(&mut self, id: MinerId, channel: ChannelRef, work: &Arc<ChannelWork>, now: Now) {
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
+        if miner.channel != Some(channel) {
+            return miner.bridge.set_former_work(work);
+        }
+        if self.used == Some(channel.link) {
+            self.orphaned_at = None;
+        }
         let is_new_tip = miner.bridge.is_new_tip(work);
-        if is_new_tip {
-            self.own.remove(&id);
-            self.numbers.advance_tip();
-            return self.give_work(id, work, now);
-        }
         let due = miner.refreshed_at + self.config.min_job_interval;
-        if due <= now.instant {
+        if is_new_tip {
+            self.numbers.advance_tip();
+        }
+        if is_new_tip || due <= now.instant {
+            self.own.remove(&id);
             return self.give_work(id, work, now);
         }
-        self.own.insert(id, work.clone());
-        self.pace(id, due);
+        let due = self.pace(id, due);
+        self.own.insert(id, (due, work.clone()));
     }
 
     /// Spreads a job that is no news of a block over all miners.
@@ -152,16 +159,18 @@ impl Translator {
         let waiting: std::collections::BTreeSet<_> = self.paced.iter().map(|(_, id)| *id).collect();
         for (id, due) in due {
             if !waiting.contains(&id) {
-                self.pace(id, due);
+                let _ = self.pace(id, due);
             }
         }
         self.send_paced(now);
     }
 
-    fn pace(&mut self, id: MinerId, due: Instant) {
+    /// Gives the time that it is rounded to.
+    fn pace(&mut self, id: MinerId, due: Instant) -> Instant {
         let step = u64::try_from(PACE_STEP.as_micros()).unwrap_or(1);
-        let rounded = due.as_micros() / step * step;
-        self.paced.insert((Instant::from_micros(rounded), id));
+        let rounded = Instant::from_micros(due.as_micros() / step * step);
+        self.paced.insert((rounded, id));
+        rounded
     }
 
     pub(super) fn send_paced(&mut self, now: Now) {
@@ -171,11 +180,15 @@ impl Translator {
                 break;
             }
             self.paced.pop_first();
-            let own = self.own.remove(&id);
-            let common = self
-                .used
-                .and_then(|link| self.links.get(&link)?.work.clone());
-            if let Some(work) = own.or(common) {
+            let work = if self.is_aggregated() {
+                self.used
+                    .and_then(|link| self.links.get(&link)?.work.clone())
+            } else {
+                let is_due = self.own.get(&id).is_some_and(|(due, _)| *due <= at);
+                let own = is_due.then(|| self.own.remove(&id)).flatten();
+                own.map(|(_, work)| work)
+            };
+            if let Some(work) = work {
                 self.give_work(id, &work, now);
             }
         }
@@ -196,7 +209,8 @@ impl Translator {
             let estimate = miner.bridge.hashrate(now);
             is_there.then_some(if estimate > 0.0 { estimate } else { nominal })
         });
-        each.sum::<f64>() as f32
+        // Not a sum: that of nothing is -0, which upstreams may take for less than nothing.
+        each.fold(0.0, |sum: f64, each| sum + each) as f32
     }
 
     pub(super) fn tell_hashrates(&mut self, now: Now) {
