@@ -8,10 +8,14 @@ use sv1_api::worker::PasswordOptions;
 
 use crate::difficulty::{at_least, at_most, rounded_down};
 
-/// The difficulty of one miner: always a power of two, and not above the upstream's.
+/// How many more shares than wanted a miner is asked for when an upstream takes that many.
+const MAX_EXCESS: f64 = 16.0;
+
+/// The difficulty of one miner: always a power of two, and mostly not above the upstream's.
 ///
 /// A share earns what the upstream asked for, however much more the miner was asked for: any more would be given away.
-/// Only a minimum (the operator's, or one below which the miner does not work) goes above.
+/// Two things go above. A minimum: the operator's, or one below which the miner does not work. And a bound on the rate of
+/// shares: an upstream that does not know of the miner's hash rate yet would have it send thousands a second.
 #[derive(Clone, Debug)]
 pub(super) struct DifficultyPolicy {
     config: VardiffConfig,
@@ -49,8 +53,10 @@ impl DifficultyPolicy {
         };
         let ceiling = at_most(self.upstream);
         let capped = if wanted < ceiling { wanted } else { ceiling };
+        let bound = Difficulty::new(wanted.as_f64() / MAX_EXCESS).map(rounded_down);
         let floor = self.floor();
-        if capped < floor { floor } else { capped }
+        let lowest = bound.filter(|bound| *bound > floor).unwrap_or(floor);
+        if capped < lowest { lowest } else { capped }
     }
 
     /// No difficulty is below this one.
