@@ -14,6 +14,7 @@ use bitcoin_node::set::{NodeSet, NodeSetConfig};
 use bitcoin_node::{BlockStanding, Node, NodeState, NodeStatus, RejectReason, SubmitOutcome};
 use roles_logic_sv2::block_template::BlockTemplate;
 use serde_json::json;
+use stratum_e2e::PATIENCE;
 use stratum_e2e::regtest_node::{RegtestNode, Zmq};
 
 /// Polls so rare that only ZMQ or the long poll can tell of a tip within a test.
@@ -32,7 +33,7 @@ async fn until(
 ) -> NodeState {
     let mut state = node.state();
     let reached = state.wait_for(|state| is_reached(state));
-    match tokio::time::timeout(Duration::from_secs(60), reached).await {
+    match tokio::time::timeout(PATIENCE, reached).await {
         Ok(state) => state.unwrap().clone(),
         Err(_) => panic!("{what} not reached, state is {:?}", node.state().borrow()),
     }
@@ -277,25 +278,27 @@ async fn long_poll_tells_of_a_tip_where_there_is_no_zmq() {
 async fn an_empty_template_can_be_mined() {
     let bitcoind = RegtestNode::start(Zmq::RawBlock).await.unwrap();
     let address = bitcoind.fund_wallet().await.unwrap();
-    let node = RpcNode::spawn(without_polls(bitcoind.config())).unwrap();
+    // The polls are for the first block, which may be found before the node knows of the subscription.
+    let config = RpcConfig {
+        fallback_poll_interval: Duration::from_secs(1),
+        ..without_polls(bitcoind.config())
+    };
+    let node = RpcNode::spawn(config).unwrap();
     template_at(&node, 102).await;
     let mut found = 0;
     for height in 103..160 {
         let mut state = node.state();
-        bitcoind.mine(1, &address).await.unwrap();
+        // Looked at meanwhile: the full template follows within milliseconds.
         let reached = state.wait_for(|state| {
             state
                 .template
                 .as_ref()
                 .is_some_and(|template| template.height == height)
         });
-        let template = tokio::time::timeout(Duration::from_secs(30), reached)
-            .await
-            .unwrap()
-            .unwrap()
-            .template
-            .clone()
-            .unwrap();
+        let reached = tokio::time::timeout(PATIENCE, reached);
+        let (mined, reached) = tokio::join!(bitcoind.mine(1, &address), reached);
+        mined.unwrap();
+        let template = reached.unwrap().unwrap().template.clone().unwrap();
         let full = template_at(&node, u64::from(height)).await;
         if template.is_provisional {
             found += 1;
@@ -342,18 +345,18 @@ async fn a_node_that_goes_and_comes_back_is_followed_again() {
             ));
             bitcoind.restart().await.unwrap();
         }
-        let template = template_at(&node, height).await;
+        // A block that is found before the node knows of the subscription is told by the polls alone.
         let told = node.counters().tips_by_zmq.load(Ordering::Relaxed);
-        assert_eq!(
-            node.submit_block(solved(&template)).await,
-            SubmitOutcome::Accepted
-        );
-        height += 1;
-        template_at(&node, height).await;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while node.counters().tips_by_zmq.load(Ordering::Relaxed) == told {
             assert!(Instant::now() < deadline, "ZMQ is silent after {outage}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let template = template_at(&node, height).await;
+            assert_eq!(
+                node.submit_block(solved(&template)).await,
+                SubmitOutcome::Accepted
+            );
+            height += 1;
+            template_at(&node, height).await;
         }
     }
 }
