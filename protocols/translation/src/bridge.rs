@@ -189,7 +189,7 @@ pub struct Bridge {
     copies: u32,
     /// A job was sent on this connection.
     has_begun: bool,
-    is_cut_off: bool,
+    cut_off_at: Option<Instant>,
     jobs: VecDeque<SentJob>,
     seen: DuplicateSet,
     accepted: u64,
@@ -211,7 +211,7 @@ impl Bridge {
             head: Arc::default(),
             copies: 0,
             has_begun: false,
-            is_cut_off: false,
+            cut_off_at: None,
             jobs: VecDeque::new(),
             seen: DuplicateSet::new(MAX_SHARES_PER_TIP),
             accepted: 0,
@@ -264,7 +264,8 @@ impl Bridge {
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.session.poll_timeout()?;
-        let policy = self.policy.poll_timeout().filter(|_| self.is_mining());
+        let policy = self.policy.poll_timeout();
+        let policy = policy.filter(|_| self.is_mining() && self.cut_off_at.is_none());
         Some(policy.map_or(session, |policy| policy.min(session)))
     }
 
@@ -272,7 +273,9 @@ impl Bridge {
     pub fn handle_timeout(&mut self, now: Now) {
         self.session.handle_timeout(now);
         self.take_outputs(now);
-        if self.is_mining() && self.policy.handle_timeout(now.instant) {
+        // Without an upstream no share counts: that is no silence of the miner.
+        let is_judged = self.is_mining() && self.cut_off_at.is_none();
+        if is_judged && self.policy.handle_timeout(now.instant) {
             self.difficulty_changed(now);
         }
     }
@@ -367,8 +370,12 @@ impl Bridge {
     pub fn set_work(&mut self, work: &Arc<ChannelWork>, now: Now) {
         let new = work.work();
         let is_new_tip = self.is_new_tip(work);
-        let is_cut_off = std::mem::take(&mut self.is_cut_off);
-        let is_other = |before: &Arc<ChannelWork>| !is_cut_off && !before.is_of_channel_of(work);
+        let cut_off_at = self.cut_off_at.take();
+        if let Some(since) = cut_off_at {
+            self.policy.skip(now.instant - since);
+        }
+        let is_other =
+            |before: &Arc<ChannelWork>| cut_off_at.is_none() && !before.is_of_channel_of(work);
         let is_move = self.work.as_ref().is_some_and(is_other);
         if is_new_tip && !is_move {
             self.forget_before(new.tip());
@@ -457,8 +464,8 @@ impl Bridge {
     }
 
     /// There is no upstream for now: shares are refused with that reason, the miner stays.
-    pub const fn cut_off(&mut self) {
-        self.is_cut_off = true;
+    pub fn cut_off(&mut self, now: Now) {
+        self.cut_off_at.get_or_insert(now.instant);
     }
 
     /// Tells the miner to come again, and closes a moment later.
@@ -602,7 +609,7 @@ impl Bridge {
 
     /// Judges a share by its own job, and passes it on when it counts upstream, or when it is a block whatever it counts.
     fn judge(&mut self, submit: &Submit, now: Now) -> Result<Credit, Reject> {
-        if self.is_cut_off {
+        if self.cut_off_at.is_some() {
             return Err(Reject::NoUpstream);
         }
         let name: JobName = submit.job_id.parse().map_err(|_| Reject::JobNotFound)?;

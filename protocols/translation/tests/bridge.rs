@@ -587,10 +587,26 @@ fn nothing_is_rolled_where_the_upstream_forbids_it() {
 }
 
 #[test]
+fn time_without_an_upstream_is_no_silence_of_the_miner() {
+    let mut farm = Farm::with(hard(), true, "x");
+    farm.sends(r#"{"id":50,"method":"mining.suggest_difficulty","params":[64]}"#);
+    let before = farm.last_job().difficulty();
+    farm.bridge.cut_off(farm.now);
+    farm.waits(600);
+    assert_eq!(farm.bridge.difficulty(), Some(before));
+    farm.job(2, Some(MIN_NTIME), true);
+    farm.give_work();
+    assert_eq!(farm.last_job().difficulty(), before);
+    // From now on it is.
+    farm.waits(600);
+    assert!(farm.last_job().difficulty() < before);
+}
+
+#[test]
 fn without_an_upstream_shares_are_refused_and_the_miner_stays() {
     let mut farm = Farm::new();
     let job = farm.last_job();
-    farm.bridge.cut_off();
+    farm.bridge.cut_off(farm.now);
     let nonce = farm.mine(&job, 0);
     assert_eq!(farm.verdicts, [Some(ErrorCode::OTHER)]);
     assert_eq!(

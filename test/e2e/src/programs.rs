@@ -8,7 +8,9 @@ use std::time::Duration;
 use bitcoin_node::rpc::{RpcConfig, RpcNode};
 use bitcoin_node::set::{NodeSet, NodeSetConfig};
 use bitcoin_node::{Network, Node};
-use network_helpers_sv2::{ClientSecurity, Endpoint, ServerIdentity, ServerSecurity};
+use network_helpers_sv2::{
+    ClientSecurity, Endpoint, ServerIdentity, ServerSecurity, Sv1Endpoint, TlsClient,
+};
 use noise_sv2::AuthoritySecretKey;
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::{Deadlines, PoolConfig};
@@ -16,11 +18,15 @@ use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::vardiff::VardiffConfig;
+use stratum_mining_device::config::Sv1Config;
 use stratum_mining_device::workers::Effort;
 use stratum_mining_device::{Config as MinerConfig, MiningDevice};
 use stratum_pool::{Config as PoolServerConfig, Pool, TemplateSource};
 use stratum_runtime::Shutdown;
 use stratum_template_provider::{Config as ProviderConfig, TemplateProvider};
+use stratum_translation::bridge::BridgeConfig;
+use stratum_translator::{Config as TranslatorServerConfig, Translator};
+use translator_core::{ChannelMode, TranslatorConfig, UpstreamConfig};
 
 /// A free port of this machine.
 pub const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -185,6 +191,84 @@ impl Running<MiningDevice> {
     }
 }
 
+/// An Sv1 miner's configuration for a server at `server`, at [`HASHRATE`]; its certificate is believed whatever it is.
+///
+/// # Panics
+/// When the identity is above 255 bytes.
+pub fn sv1_miner_config(server: SocketAddr, is_tls: bool, user: &str) -> MinerConfig {
+    let config = MinerConfig::sv1(Sv1Endpoint {
+        host: server.ip().to_string(),
+        port: server.port(),
+        is_tls,
+    });
+    MinerConfig {
+        user_identity: user.to_owned().try_into().expect("a short identity"),
+        nominal_hashrate: Some(HASHRATE as f32),
+        effort: Effort {
+            hashrate_limit: Some(HASHRATE),
+            ..Effort::full(NonZeroUsize::MIN)
+        },
+        sv1: Sv1Config {
+            shares_per_min: Some(SHARES_PER_MINUTE),
+            tls: TlsClient::believing_anyone(),
+            ..config.sv1.clone()
+        },
+        ..config
+    }
+}
+
+impl Running<MiningDevice> {
+    /// Starts a miner by its configuration.
+    pub fn miner_with(config: MinerConfig) -> Self {
+        let shutdown = Shutdown::new();
+        let program = MiningDevice::start(config, shutdown.clone());
+        Self { program, shutdown }
+    }
+}
+
+/// What the bridge does with Sv1 miners here: [`HASHRATE`] at [`SHARES_PER_MINUTE`].
+pub fn bridge_config() -> BridgeConfig {
+    BridgeConfig {
+        vardiff: VardiffConfig {
+            shares_per_minute: SHARES_PER_MINUTE,
+            min_difficulty: 1e-9,
+        },
+        nominal_hashrate: HASHRATE,
+        ..TranslatorConfig::default().bridge
+    }
+}
+
+/// The configuration of a translator on the pools at these addresses.
+pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> TranslatorServerConfig {
+    let upstreams = pools.iter().map(|pool| UpstreamConfig {
+        user_identity: Some("farm".to_owned()),
+        ..UpstreamConfig::new(&pool.ip().to_string(), pool.port())
+    });
+    let rules = TranslatorConfig {
+        upstreams: upstreams.collect(),
+        mode,
+        bridge: bridge_config(),
+        ..TranslatorConfig::default()
+    };
+    let security = vec![client_security(); pools.len()];
+    TranslatorServerConfig::new(ANYWHERE, security, rules)
+}
+
+impl Running<Translator> {
+    /// Starts a translator.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn translator(config: TranslatorServerConfig) -> Self {
+        let shutdown = Shutdown::new();
+        let program = Translator::start(config, shutdown.clone());
+        Self {
+            program: program.expect("the translator starts"),
+            shutdown,
+        }
+    }
+}
+
 /// Something that ends when it has drained.
 trait Joined {
     async fn joined(self);
@@ -197,6 +281,12 @@ impl Joined for TemplateProvider {
 }
 
 impl Joined for Pool {
+    async fn joined(self) {
+        self.join().await;
+    }
+}
+
+impl Joined for Translator {
     async fn joined(self) {
         self.join().await;
     }

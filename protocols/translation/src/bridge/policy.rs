@@ -1,5 +1,7 @@
 //! How difficult a miner's shares are to be.
 
+use std::time::Duration;
+
 use roles_logic_sv2::clock::Instant;
 use roles_logic_sv2::target::{ConversionError, Difficulty as Credit, Target};
 use roles_logic_sv2::vardiff::{Vardiff, VardiffConfig};
@@ -87,6 +89,11 @@ impl DifficultyPolicy {
     /// The miner begins to work: time until now says nothing of it.
     pub(super) fn begin(&mut self, now: Instant) {
         self.restart(self.vardiff.target(), now);
+    }
+
+    /// Time in which no share could count.
+    pub(super) fn skip(&mut self, duration: Duration) {
+        self.vardiff.skip(duration);
     }
 
     /// Searches on from another target.

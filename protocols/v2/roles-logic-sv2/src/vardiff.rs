@@ -167,6 +167,13 @@ impl Vardiff {
         }
     }
 
+    /// Time that says nothing of the miner, such as one in which its shares could not count: as if it had not passed.
+    pub fn skip(&mut self, duration: Duration) {
+        self.short.since += duration;
+        self.long.since += duration;
+        self.last_share += duration;
+    }
+
     /// The client's limit changed (`UpdateChannel.maximum_target`). Gives the new target when the present one exceeds it.
     pub fn set_max_target(&mut self, max_target: Target, now: Instant) -> Option<Target> {
         self.limit(max_target);

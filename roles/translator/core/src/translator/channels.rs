@@ -323,7 +323,7 @@ impl Translator {
             return;
         };
         miner.channel = None;
-        miner.bridge.cut_off();
+        miner.bridge.cut_off(now);
         let reopened_at = miner.reopened_at.replace(now.instant);
         let is_soon = reopened_at.is_some_and(|at| now.instant - at < REOPEN_PAUSE);
         match self.used {
@@ -414,7 +414,7 @@ impl Translator {
         let miner = self.miners.find_mut(id);
         if let Some(miner) = miner.filter(|miner| miner.channel == Some(channel)) {
             miner.channel = None;
-            miner.bridge.cut_off();
+            miner.bridge.cut_off(now);
             self.refuse_channel(id, "no-work", now);
         }
     }

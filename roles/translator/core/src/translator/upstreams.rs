@@ -421,7 +421,7 @@ impl Translator {
                 None => is_used,
             };
             if mined_here {
-                miner.bridge.cut_off();
+                miner.bridge.cut_off(now);
                 miner.channel = None;
             }
             if miner.request.is_some_and(|request| request.link == id) {

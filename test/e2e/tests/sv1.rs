@@ -1,0 +1,221 @@
+//! Sv1 miners over real sockets: straight on the pool, and through the translator.
+#![allow(clippy::unwrap_used, reason = "a test ends by panic")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bitcoin_node::embedded::EmbeddedNode;
+use bitcoin_node::hub::TemplateHub;
+use network_helpers_sv2::TlsServer;
+use pool_core::sv1::Sv1Config;
+use roles_logic_sv2::channels::ChannelKind;
+use stratum_e2e::eventually;
+use stratum_e2e::panics::PanicWatch;
+use stratum_e2e::programs::{
+    ANYWHERE, Running, bridge_config, pool_config, sv1_miner_config, translator_config,
+};
+use stratum_mining_device::MiningDevice;
+use stratum_pool::{Config as PoolServerConfig, Pool, Sv1Listen, TemplateSource};
+use stratum_runtime::config::sv1::TlsListen;
+use stratum_translator::Translator;
+use translator_core::{ChannelMode, UpstreamStanding};
+
+const PAYEE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+/// How often the pool dies.
+const DEATHS: usize = 10;
+
+fn sv1_listen() -> Sv1Listen {
+    Sv1Listen::on_shared_port(Sv1Config {
+        bridge: bridge_config(),
+        extranonce2_size: 8,
+    })
+}
+
+/// Pools that share one embedded chain.
+struct Site(TemplateHub);
+
+impl Site {
+    fn new() -> Self {
+        Self(TemplateHub::spawn(Arc::new(EmbeddedNode::default())))
+    }
+
+    fn pool(&self, config: PoolServerConfig) -> Running<Pool> {
+        Running::pool(config, TemplateSource::InProcess(self.0.clone()))
+    }
+
+    fn pool_at(&self, address: SocketAddr) -> Running<Pool> {
+        self.pool(pool_config(address, PAYEE))
+    }
+}
+
+async fn acknowledged(miners: &[Running<MiningDevice>], count: u64) {
+    let look = async || {
+        let snapshots = miners.iter().map(|miner| miner.program.snapshot());
+        snapshots.collect::<Vec<_>>()
+    };
+    eventually("shares of each miner", look, |seen| {
+        seen.iter().all(|seen| seen.acknowledged >= count)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sv1_sv2_and_tls_share_the_pools_port() {
+    let panics = PanicWatch::new();
+    let site = Site::new();
+    let tls = TlsListen {
+        address: ANYWHERE,
+        server: TlsServer::self_signed(vec!["localhost".to_owned()]).unwrap(),
+    };
+    let sv1 = Sv1Listen {
+        address: Some(ANYWHERE),
+        tls: Some(tls),
+        ..sv1_listen()
+    };
+    let pool = site.pool(PoolServerConfig {
+        sv1: Some(sv1),
+        ..pool_config(ANYWHERE, PAYEE)
+    });
+    let shared = pool.program.local_addr();
+    let [own, own_tls] = pool.program.sv1_addrs() else {
+        panic!("two ports of their own")
+    };
+    let miners = [
+        Running::miner(shared, ChannelKind::Standard, "farm.sv2"),
+        Running::miner_with(sv1_miner_config(shared, false, "farm.sv1")),
+        Running::miner_with(sv1_miner_config(shared, true, "farm.tls")),
+        Running::miner_with(sv1_miner_config(*own, false, "farm.own")),
+        Running::miner_with(sv1_miner_config(*own_tls, true, "farm.owntls")),
+    ];
+    acknowledged(&miners, 3).await;
+    let snapshot = pool.program.snapshot();
+    assert_eq!(snapshot.connections, miners.len(), "{snapshot:#?}");
+    for miner in miners {
+        let snapshot = miner.program.snapshot();
+        assert_eq!(snapshot.reconnects, 0, "{snapshot:#?}");
+        miner.stop().await;
+    }
+    let look = async || pool.program.snapshot().connections;
+    eventually("all are gone", look, |connections| *connections == 0).await;
+    pool.stop().await;
+    panics.assert_none();
+}
+
+/// What a killed pool had credited.
+async fn kill(pool: Running<Pool>) -> u64 {
+    let watcher = pool.program.watcher();
+    pool.kill().await;
+    watcher.snapshot().shares_accepted
+}
+
+async fn uses(translator: &Running<Translator>, upstream: usize) {
+    let watcher = translator.program.watcher();
+    let look = async || {
+        let upstreams = watcher.snapshot().await.core.upstreams;
+        upstreams
+            .iter()
+            .map(|upstream| upstream.standing)
+            .collect::<Vec<_>>()
+    };
+    eventually("the upstream is used", look, |standing| {
+        standing.get(upstream) == Some(&UpstreamStanding::Used)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_killed_ten_times_loses_no_miner_and_no_accepted_share() {
+    for mode in [ChannelMode::Aggregated, ChannelMode::PerMiner] {
+        let panics = PanicWatch::new();
+        let site = Site::new();
+        let mut pool = site.pool_at(ANYWHERE);
+        let address = pool.program.local_addr();
+        let translator = Running::translator(translator_config(&[address], mode));
+        let listen = translator.program.local_addr();
+        let miners: Vec<_> = (0..3)
+            .map(|i| Running::miner_with(sv1_miner_config(listen, false, &format!("alice.rig{i}"))))
+            .collect();
+        let mut credited = 0;
+        for death in 1..=DEATHS {
+            acknowledged(&miners, death as u64).await;
+            credited += kill(pool).await;
+            pool = site.pool_at(address);
+            uses(&translator, 0).await;
+        }
+        acknowledged(&miners, DEATHS as u64 + 2).await;
+
+        let mut heard = 0;
+        for miner in miners {
+            let watcher = miner.program.watcher();
+            miner.stop().await;
+            let snapshot = watcher.snapshot();
+            assert_eq!(snapshot.reconnects, 0, "{mode:?}: {snapshot:#?}");
+            heard += snapshot.acknowledged;
+        }
+        let watcher = translator.program.watcher();
+        let look = async || watcher.snapshot().await.core;
+        let books = eventually("all shares are answered", look, |core| {
+            let counts = core.upstream;
+            core.miners.is_empty()
+                && counts.passed_on == counts.accepted + counts.rejected + counts.lost
+        })
+        .await;
+        translator.stop().await;
+        credited += pool.program.watcher().snapshot().shares_accepted;
+        pool.stop().await;
+        let counts = books.upstream;
+        // A block is passed on even when it earns its miner nothing.
+        assert!(
+            books.accepted <= counts.passed_on + counts.below_target,
+            "{books:#?}"
+        );
+        assert!(heard <= books.accepted, "{heard}: {books:#?}");
+        // What the pools credited was passed on, and what they said so of is counted.
+        assert!(
+            (counts.accepted..=counts.passed_on).contains(&credited),
+            "{credited}: {books:#?}"
+        );
+        assert!(counts.accepted > 0);
+        panics.assert_none();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_go_to_the_second_pool_and_return_to_the_first() {
+    let panics = PanicWatch::new();
+    let site = Site::new();
+    let (first, second) = (site.pool_at(ANYWHERE), site.pool_at(ANYWHERE));
+    let address = first.program.local_addr();
+    let mut config = translator_config(
+        &[address, second.program.local_addr()],
+        ChannelMode::Aggregated,
+    );
+    config.rules.failover.settle = std::time::Duration::from_millis(500);
+    let translator = Running::translator(config);
+    let listen = translator.program.local_addr();
+    let miners: Vec<_> = (0..2)
+        .map(|i| Running::miner_with(sv1_miner_config(listen, false, &format!("alice.rig{i}"))))
+        .collect();
+    acknowledged(&miners, 2).await;
+    assert_eq!(second.program.snapshot().shares_accepted, 0);
+    first.kill().await;
+    uses(&translator, 1).await;
+    let look = async || second.program.snapshot().shares_accepted;
+    eventually("the second pool gets shares", look, |shares| *shares >= 2).await;
+    let first = site.pool_at(address);
+    uses(&translator, 0).await;
+    let look = async || first.program.snapshot().shares_accepted;
+    eventually("the first pool gets shares again", look, |shares| {
+        *shares >= 2
+    })
+    .await;
+    for miner in miners {
+        assert_eq!(miner.program.snapshot().reconnects, 0);
+        miner.stop().await;
+    }
+    translator.stop().await;
+    first.stop().await;
+    second.stop().await;
+    panics.assert_none();
+}
