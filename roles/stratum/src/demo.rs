@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bitcoin_node::{Network, NodeStatus};
 use clap::{Args, ValueEnum};
-use network_helpers_sv2::{ClientSecurity, Endpoint, ServerIdentity, ServerSecurity};
+use network_helpers_sv2::{ClientSecurity, Endpoint, ServerIdentity, ServerSecurity, Sv1Endpoint};
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::PoolConfig;
 use roles_logic_sv2::channels::ChannelKind;
@@ -25,6 +25,8 @@ use stratum_mining_device::workers::Effort;
 use stratum_pool::{Pool, TemplateSource};
 use stratum_runtime::{Shutdown, drain_on_signals, logging};
 use stratum_template_provider::TemplateProvider;
+use stratum_translator::Translator;
+use translator_core::{TranslatorConfig, UpstreamConfig};
 
 use self::node::{BlockNews, DemoNode};
 use self::screen::Screen;
@@ -45,6 +47,9 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// the lines themselves.
 const LOG_OF_LINES: &str = "warn,bitcoin_node=error";
 
+/// Hashes a second of one core, about: where the search for an Sv1 miner's difficulty begins.
+const CORE_HASHRATE: f64 = 5e6;
+
 /// How long all parts together may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -64,6 +69,9 @@ pub struct DemoArgs {
     /// Number of miners, which share this machine's cores
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MINERS_MAX as i64))]
     pub miners: u16,
+    /// Number of further miners that speak Sv1, through the translator
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=MINERS_MAX as i64))]
+    pub sv1_miners: u16,
     /// End with success after the node has accepted so many blocks
     #[arg(long, value_name = "N")]
     pub blocks: Option<u64>,
@@ -138,6 +146,7 @@ struct Demo {
     node: DemoNode,
     provider: (TemplateProvider, Shutdown),
     pool: (Pool, Shutdown),
+    translator: (Translator, Shutdown),
     miners: (Vec<MiningDevice>, Shutdown),
     payout: String,
     pool_url: String,
@@ -185,15 +194,25 @@ impl Demo {
         let pool_endpoint = endpoint(pool.local_addr(), &authority);
         let pool_url = pool_endpoint.to_string();
 
+        let translator_shutdown = Shutdown::new();
+        let translator = Translator::start(
+            translator_config(args, local, &pool_endpoint, authority),
+            translator_shutdown.clone(),
+        )?;
+
         let miners_shutdown = Shutdown::new();
-        let miners = (1..=args.miners)
-            .map(|number| miner(args, number, pool_endpoint.clone()))
+        let sv2 = (1..=args.miners).map(|number| miner(args, number, pool_endpoint.clone()));
+        let sv1 =
+            (1..=args.sv1_miners).map(|number| sv1_miner(args, number, translator.local_addr()));
+        let miners = sv2
+            .chain(sv1)
             .map(|config| MiningDevice::start(config, miners_shutdown.clone()))
             .collect();
         Ok(Self {
             node,
             provider: (provider, provider_shutdown),
             pool: (pool, pool_shutdown),
+            translator: (translator, translator_shutdown),
             miners: (miners, miners_shutdown),
             payout,
             pool_url,
@@ -206,6 +225,7 @@ impl Demo {
             provider: self.provider.0.local_addr(),
             pool: self.pool.0.watcher(),
             pool_addr: self.pool.0.local_addr(),
+            translator_addr: self.translator.0.local_addr(),
             miners: self.miners.0.iter().map(MiningDevice::watcher).collect(),
         }
     }
@@ -219,8 +239,11 @@ impl Demo {
             false => SUMMARY_INTERVAL,
         });
         interval.tick().await;
+        let sv1_url = format!("stratum+tcp://{}", self.translator.0.local_addr());
         let mut is_read = screen.say(&format!("pool    {}", self.pool_url))
+            && screen.say(&format!("sv1     {sv1_url}, through the translator"))
             && screen.say(&format!("payout  {}", self.payout));
+        let translator = self.translator.0.watcher();
         let (name, mut state) = (self.node.node.name().to_owned(), self.node.node.state());
         let mut last_status = None;
         while is_read && !status.is_complete() {
@@ -239,7 +262,7 @@ impl Demo {
                 _ = interval.tick() => {
                     let now = self.provider.0.snapshot();
                     is_read = match screen.is_live() {
-                        true => screen.draw(&status.lines(&now)),
+                        true => screen.draw(&status.lines(&now, &translator.snapshot().await)),
                         false => screen.say(&status.line(&now)),
                     };
                 }
@@ -261,6 +284,8 @@ impl Demo {
             for miner in self.miners.0 {
                 miner.join().await;
             }
+            self.translator.1.drain();
+            self.translator.0.join().await;
             self.pool.1.drain();
             self.pool.0.join().await;
             self.provider.1.drain();
@@ -297,12 +322,8 @@ fn endpoint(address: SocketAddr, security: &ClientSecurity) -> Endpoint {
 
 fn rules(args: &DemoArgs, chain: Network, payout: &str) -> anyhow::Result<PoolConfig> {
     let payouts = PoolPayouts::new(chain, [(payout, 1)]).context("--payout")?;
-    let vardiff = VardiffConfig {
-        shares_per_minute: 60_000.0 / args.interval_ms as f64 / f64::from(args.miners),
-        ..VardiffConfig::default()
-    };
     let channels = ServerConfig {
-        vardiff,
+        vardiff: vardiff(args),
         ..ServerConfig::default()
     };
     Ok(PoolConfig {
@@ -311,19 +332,70 @@ fn rules(args: &DemoArgs, chain: Network, payout: &str) -> anyhow::Result<PoolCo
     })
 }
 
+/// The pace of each channel, so that all together make a share at each interval. Sv1 miners have one channel.
+fn vardiff(args: &DemoArgs) -> VardiffConfig {
+    let channels = args.miners + args.sv1_miners.min(1);
+    VardiffConfig {
+        shares_per_minute: 60_000.0 / args.interval_ms as f64 / f64::from(channels),
+        ..VardiffConfig::default()
+    }
+}
+
+fn translator_config(
+    args: &DemoArgs,
+    listen: SocketAddr,
+    pool: &Endpoint,
+    security: ClientSecurity,
+) -> stratum_translator::Config {
+    let upstream = UpstreamConfig {
+        user_identity: Some("demo.sv1".to_owned()),
+        ..UpstreamConfig::new(&pool.host, pool.port)
+    };
+    let mut rules = TranslatorConfig {
+        upstreams: vec![upstream],
+        ..TranslatorConfig::default()
+    };
+    rules.bridge.vardiff = vardiff(args);
+    rules.bridge.nominal_hashrate = CORE_HASHRATE;
+    stratum_translator::Config::new(listen, vec![security], rules)
+}
+
 fn miner(args: &DemoArgs, number: u16, pool: Endpoint) -> stratum_mining_device::Config {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = NonZeroUsize::new(cores / usize::from(args.miners));
     let name = format!("demo.{number}");
     stratum_mining_device::Config {
         channel: args.channel.into(),
         user_identity: name.try_into().unwrap_or_default(),
-        effort: Effort {
-            // On a busy machine the rate measured at start would say nothing of the rate to come.
-            is_low_priority: false,
-            ..Effort::full(threads.unwrap_or(NonZeroUsize::MIN))
-        },
+        effort: effort(args),
         ..stratum_mining_device::Config::new(pool)
+    }
+}
+
+fn sv1_miner(
+    args: &DemoArgs,
+    number: u16,
+    translator: SocketAddr,
+) -> stratum_mining_device::Config {
+    let name = format!("demo.sv1-{number}");
+    let config = stratum_mining_device::Config::sv1(Sv1Endpoint {
+        host: translator.ip().to_string(),
+        port: translator.port(),
+        is_tls: false,
+    });
+    stratum_mining_device::Config {
+        user_identity: name.try_into().unwrap_or_default(),
+        effort: effort(args),
+        ..config
+    }
+}
+
+/// The cores are shared by all miners.
+fn effort(args: &DemoArgs) -> Effort {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = NonZeroUsize::new(cores / usize::from(args.miners + args.sv1_miners));
+    Effort {
+        // On a busy machine the rate measured at start would say nothing of the rate to come.
+        is_low_priority: false,
+        ..Effort::full(threads.unwrap_or(NonZeroUsize::MIN))
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) struct Parts {
     pub(super) provider: SocketAddr,
     pub(super) pool: stratum_pool::Watcher,
     pub(super) pool_addr: SocketAddr,
+    pub(super) translator_addr: SocketAddr,
     pub(super) miners: Vec<stratum_mining_device::Watcher>,
 }
 
@@ -50,7 +51,11 @@ impl Status {
     }
 
     /// Everything, for a terminal.
-    pub(super) fn lines(&self, provider: &Snapshot) -> Vec<String> {
+    pub(super) fn lines(
+        &self,
+        provider: &Snapshot,
+        translator: &stratum_translator::Snapshot,
+    ) -> Vec<String> {
         let pool = self.parts.pool.snapshot();
         let hub = &provider.hub;
         let template = hub.template.as_ref();
@@ -87,6 +92,11 @@ impl Status {
             format!("template    {template}"),
             format!("provider    {}, {}", self.parts.provider, served(templates)),
             format!("pool        {}, {}", self.parts.pool_addr, served(miners)),
+            format!(
+                "translator  {}, {}",
+                self.parts.translator_addr,
+                translated(translator)
+            ),
             format!(
                 "miners      {}, {}",
                 self.parts.miners.len(),
@@ -147,6 +157,14 @@ impl Status {
             pool.shares_accepted
         )
     }
+}
+
+/// What the translator does for its Sv1 miners.
+fn translated(translator: &stratum_translator::Snapshot) -> String {
+    let miners = counted(translator.core.miners.len(), "Sv1 miner");
+    let counts = translator.core.upstream;
+    let (accepted, rejected) = (counts.accepted, counts.rejected);
+    format!("{miners}, {accepted} of their shares accepted upstream, {rejected} rejected")
 }
 
 fn reasons(counts: &BTreeMap<&'static str, u64>) -> String {
