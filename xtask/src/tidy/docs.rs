@@ -83,11 +83,18 @@ pub(super) fn guides_know_the_keys(tree: &Tree) -> Vec<Finding> {
             let what = format!("does not speak of the key `{key}`");
             Finding::new(guide, 0, what, "say when to change it")
         }));
-        let section = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
-        let sections: BTreeSet<_> = keys.iter().map(|key| section(key)).collect();
+        let sections: BTreeSet<_> = keys
+            .iter()
+            .filter_map(|key| key.split('.').next())
+            .collect();
+        let is_meant = |key: &str| {
+            key.split('.')
+                .next()
+                .is_some_and(|name| sections.contains(name))
+        };
         let unknown = named
             .iter()
-            .filter(|key| sections.contains(&section(key)) && !keys.contains(*key));
+            .filter(|key| is_meant(key) && !keys.contains(*key));
         findings.extend(unknown.map(|key| {
             let what = format!("speaks of `{key}`, which is no key of its configuration");
             Finding::new(guide, 0, what, "name a key that there is")
@@ -119,10 +126,7 @@ fn keys(configuration: &str) -> BTreeSet<String> {
 fn named_keys(text: &str) -> BTreeSet<String> {
     let code = text.split('`').skip(1).step_by(2);
     let keys = code.filter_map(|code| code.split([' ', '=']).next());
-    let keys = keys.filter(|key| {
-        key.split_once('.')
-            .is_some_and(|(section, key)| is_name(section) && is_name(key))
-    });
+    let keys = keys.filter(|key| key.contains('.') && key.split('.').all(is_name));
     keys.map(str::to_owned).collect()
 }
 
@@ -187,14 +191,11 @@ mod tests {
 
     #[test]
     fn keys_are_read_from_configurations_and_documents() {
-        let configuration = "# Prose = prose.\n[listen]\nport = 1\n#key = \"\"\n";
-        let expected = ["listen.key", "listen.port"].map(str::to_owned);
-        assert_eq!(keys(configuration), expected.into());
-        let text =
-            "see `listen.port`, `listen.key = 3`, `a.b.c`, `docs`, `Cargo.toml` and listen.no";
-        assert_eq!(
-            named_keys(text),
-            ["listen.port", "listen.key"].map(str::to_owned).into()
-        );
+        let configuration =
+            "# Prose = prose.\n[listen]\nport = 1\n#key = \"\"\n[listen.tls]\nkey = \"\"\n";
+        let expected = ["listen.key", "listen.port", "listen.tls.key"].map(str::to_owned);
+        assert_eq!(keys(configuration), expected.clone().into());
+        let text = "see `listen.port`, `listen.key = 3`, `listen.tls.key`, `docs`, `Cargo.toml` and listen.no";
+        assert_eq!(named_keys(text), expected.into());
     }
 }
