@@ -231,6 +231,8 @@ pub(crate) struct Miner {
     pub(crate) channels: ClientChannels,
     /// What the pool sent since the last look, one line each.
     log: Vec<String>,
+    /// `min_ntime` of the tip that the pool announced last.
+    tip_time: u32,
     pub(crate) unconfirmed: VecDeque<PendingAck>,
     /// Slices for the ledger: whose, and how many shares.
     pub(crate) persisted: Vec<(String, u32)>,
@@ -245,6 +247,7 @@ impl Miner {
             pool: Downstream::new(&pool.shard, pool.now),
             channels: ClientChannels::new(),
             log: Vec::new(),
+            tip_time: 0,
             unconfirmed: VecDeque::new(),
             persisted: Vec::new(),
             closed: None,
@@ -360,6 +363,7 @@ impl Miner {
         assert!(routed.trailing.is_empty() && routed.is_channel_bit_right);
         self.log.push(line(&routed.message));
         if let AnyMessage::Mining(message) = &routed.message {
+            self.check_time(message);
             // What a test forces past the client's own rules is answered to nobody.
             let is_answer_to_force = matches!(
                 message,
@@ -372,6 +376,20 @@ impl Miner {
             assert!(taken.is_ok() || is_answer_to_force, "{taken:?} {message:?}");
             while self.channels.poll_output().is_some() {}
         }
+    }
+
+    /// A job to start at once starts at the time that the provider named with the tip.
+    fn check_time(&mut self, message: &MiningMessage<'_>) {
+        let start = match message {
+            MiningMessage::SetNewPrevHash(m) => return self.tip_time = m.min_ntime,
+            MiningMessage::NewMiningJob(m) => m.min_ntime,
+            MiningMessage::NewExtendedMiningJob(m) => m.min_ntime,
+            _ => None,
+        };
+        assert!(
+            start.is_none_or(|start| start == self.tip_time),
+            "{message:?}"
+        );
     }
 
     /// What the pool sent since the last call.

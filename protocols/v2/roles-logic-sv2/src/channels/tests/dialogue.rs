@@ -117,6 +117,8 @@ pub(super) struct Dialogue {
     pub(super) extranonces: ExtranonceAllocator,
     /// What the server sent since the last look, one line each.
     log: Vec<String>,
+    /// `min_ntime` of the tip that the server announced last.
+    tip_time: u32,
     /// Whether the ledger confirms at once.
     pub(super) is_ledger_quick: bool,
     pub(super) unconfirmed: VecDeque<PendingAck>,
@@ -149,6 +151,7 @@ impl Dialogue {
             hub: Hub::new(),
             extranonces: ExtranonceAllocator::new(ExtranonceLayout::default(), 7).unwrap(),
             log: Vec::new(),
+            tip_time: 0,
             is_ledger_quick: true,
             unconfirmed: VecDeque::new(),
             persisted: 0,
@@ -267,6 +270,7 @@ impl Dialogue {
                         panic!("{kind:?}")
                     };
                     self.log.push(line(&message));
+                    self.check_time(&message);
                     let taken = self.client.handle_message(&message, self.now);
                     assert_eq!(taken, Ok(()), "{message:?}");
                 }
@@ -415,6 +419,22 @@ fn through_bytes<M: Message, T: binary_sv2::IntoOwned>(
         panic!("{}", M::KIND.name)
     };
     pick(message.into_owned()).into_owned()
+}
+
+impl Dialogue {
+    /// A job to start at once starts at the time of the tip, whichever message says it.
+    fn check_time(&mut self, message: &MiningMessage<'_>) {
+        let start = match message {
+            MiningMessage::SetNewPrevHash(m) => return self.tip_time = m.min_ntime,
+            MiningMessage::NewMiningJob(m) => m.min_ntime,
+            MiningMessage::NewExtendedMiningJob(m) => m.min_ntime,
+            _ => None,
+        };
+        assert!(
+            start.is_none_or(|start| start == self.tip_time),
+            "{message:?}"
+        );
+    }
 }
 
 /// What matters of a server's message: name, channel, and for work the job and whether it waits.
