@@ -416,6 +416,48 @@ fn unsound_requests_are_refused_with_their_reason() {
 }
 
 #[test]
+fn a_kind_of_channel_that_setup_rules_out_is_refused() {
+    let flags = ServerFlags::default();
+    let extended_only = ServerFlags {
+        extended_channels_only: true,
+        ..flags
+    };
+    let standard_only = ServerFlags {
+        standard_jobs_only: true,
+        ..flags
+    };
+    let selects_work = ServerFlags {
+        selects_work: true,
+        ..flags
+    };
+    use ChannelKind::{Extended, Standard};
+    for (flags, served, refused, refusal) in [
+        (
+            extended_only,
+            Extended,
+            Standard,
+            OpenRefusal::StandardChannel,
+        ),
+        (
+            selects_work,
+            Extended,
+            Standard,
+            OpenRefusal::StandardChannel,
+        ),
+        (
+            standard_only,
+            Standard,
+            Extended,
+            OpenRefusal::ExtendedChannel,
+        ),
+    ] {
+        let mut dialogue = Dialogue::working(flags);
+        assert_eq!(dialogue.open(refused, 0), Err(refusal));
+        assert!(dialogue.open(served, 0).is_ok(), "{flags:?}");
+    }
+}
+
+#[test]
 fn the_clients_limit_on_the_target_is_honoured() {
     let mut dialogue = Dialogue::working(ServerFlags::default());
     let limit = Target::from_difficulty(4e-9).unwrap();
