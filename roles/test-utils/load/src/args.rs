@@ -5,28 +5,35 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::ValueEnum;
-use network_helpers_sv2::Endpoint;
+use network_helpers_sv2::{Endpoint, Protocol, ServerUrl, ServerUrlError};
 use serde::Serialize;
 
 /// What to load, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Server to load, as stratum2+tcp://HOST:PORT/KEY
-    #[arg(value_name = "URL", required_unless_present_any = ["own", "serve"])]
-    pub url: Option<Endpoint>,
+    /// Server to load, as stratum2+tcp://HOST:PORT/KEY, stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT
+    #[arg(value_name = "URL", required_unless_present_any = ["own", "serve"], value_parser = server_url)]
+    pub url: Option<ServerUrl>,
     /// Load a pool that this program starts by itself, with a fixed template and the easiest target
     #[arg(long = "self", conflicts_with = "url")]
     pub own: bool,
+    /// With --self: put a translator before the pool and load that, as Stratum V1 miners
+    #[arg(long)]
+    pub sv1: bool,
+    /// The translator of --self opens a channel for each miner instead of one for all
+    #[arg(long, requires = "sv1")]
+    pub per_miner: bool,
     /// Connect to URL without encryption
     #[arg(long, conflicts_with = "own")]
     pub plain: bool,
     /// Process of the server behind URL, if it runs on this machine: its CPU time and memory are measured
     #[arg(long, value_name = "PID", conflicts_with = "own")]
     pub server_pid: Option<u32>,
-    /// Threads for connections of the server that --self starts; as many as there are cores if not given
+    /// Threads for connections of the server that --self loads; if not given, as many as there are cores, and one for a
+    /// translator
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
-    /// Shares that the server of --self acknowledges together
+    /// Shares that the pool of --self acknowledges together
     #[arg(long, default_value = "10")]
     pub acks: NonZeroU32,
     /// Do not run the bare server that shows how low the figures could be
@@ -38,6 +45,9 @@ pub struct Args {
     /// What this process is, if it was started as a server to be measured
     #[arg(long, hide = true)]
     pub(crate) serve: Option<ServerRole>,
+    /// The pool that the translator is to use
+    #[arg(long, hide = true)]
+    pub(crate) upstream: Option<Endpoint>,
     /// Lengths of share, acknowledgement and tip that the bare server deals with, in bytes
     #[arg(long, hide = true, value_delimiter = ',', default_value = "62,58,190")]
     pub(crate) bare_lens: Vec<usize>,
@@ -96,6 +106,8 @@ pub enum ChannelType {
 pub(crate) enum ServerRole {
     /// The pool.
     Pool,
+    /// The translator.
+    Translator,
     /// The bare server.
     Floor,
 }
@@ -103,7 +115,29 @@ pub(crate) enum ServerRole {
 /// Longest round, in seconds: a day.
 const MAX_SECONDS: f64 = 86_400.0;
 
+/// Without a scheme Stratum V2 is meant.
+fn server_url(text: &str) -> Result<ServerUrl, ServerUrlError> {
+    ServerUrl::parse_or(text, Protocol::Sv2)
+}
+
 impl Args {
+    /// The protocol of the load.
+    pub(crate) const fn protocol(&self) -> Protocol {
+        match &self.url {
+            Some(url) => url.protocol(),
+            None if self.sv1 => Protocol::Sv1,
+            None => Protocol::Sv2,
+        }
+    }
+
+    /// Shares that one answer of the server is for.
+    pub(crate) fn shares_per_answer(&self) -> usize {
+        match self.protocol() {
+            Protocol::Sv1 => 1,
+            Protocol::Sv2 => self.acks.get() as usize,
+        }
+    }
+
     /// What clap cannot check.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let shape = &self.shape;
@@ -116,8 +150,21 @@ impl Args {
             "--rate must be above 0; leave it out to send as fast as the server takes shares"
         );
         ensure!(
-            !self.own || shape.rate.is_some() || self.acks.get() as usize <= shape.window.get(),
+            !self.own || shape.rate.is_some() || self.shares_per_answer() <= shape.window.get(),
             "--window must not be below --acks, or every share waits for its acknowledgement's deadline"
+        );
+        ensure!(
+            !self.sv1 || self.url.is_none(),
+            "--sv1 is for --self: a URL says which protocol it means, so write stratum+tcp://HOST:PORT"
+        );
+        let is_sv2 = self.protocol() == Protocol::Sv2;
+        ensure!(
+            is_sv2 || shape.channels.get() == 1 && shape.channel == ChannelType::Standard,
+            "Stratum V1 has no channels: leave --channels and --channel out"
+        );
+        ensure!(
+            is_sv2 || !self.plain,
+            "--plain is for Stratum V2: write stratum+tcp:// for Stratum V1 without encryption"
         );
         ensure!(
             shape.user.len() <= usize::from(u8::MAX),
@@ -156,13 +203,32 @@ mod tests {
     #[test]
     fn a_server_is_named_or_started() {
         let named = parse("127.0.0.1:3333 --rate 0.5 --server-pid 7").unwrap();
-        assert_eq!((named.url.unwrap().port, named.server_pid), (3333, Some(7)));
+        let url = named.url.as_ref().unwrap();
+        assert_eq!((url.port(), named.server_pid), (3333, Some(7)));
+        assert_eq!(named.protocol(), Protocol::Sv2);
         assert!(parse("--self --channel extended --new-tip").unwrap().own);
+        for (sv1, port) in [
+            ("stratum+tcp://127.0.0.1:3333", Some(3333)),
+            ("stratum+ssl://127.0.0.1:3334 --rate 1", Some(3334)),
+            ("--self --sv1 --window 1", None),
+            ("--self --sv1 --per-miner", None),
+            ("--serve translator --sv1", None),
+        ] {
+            let args = parse(sv1).unwrap();
+            assert_eq!(args.protocol(), Protocol::Sv1, "{sv1}");
+            assert_eq!(args.url.map(|url| url.port()), port, "{sv1}");
+        }
         for wrong in [
             "",
             "--self 127.0.0.1:3333",
             "127.0.0.1",
             "--self --server-pid 7",
+            "http://127.0.0.1:3333",
+            "--sv1 127.0.0.1:3333",
+            "--self --per-miner",
+            "--self --sv1 --channels 2",
+            "--self --sv1 --channel extended",
+            "stratum+tcp://127.0.0.1:3333 --plain",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

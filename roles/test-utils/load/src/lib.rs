@@ -1,9 +1,10 @@
-//! Loads a Stratum V2 server with many connections and measures what each handshake, connection, share and new tip costs.
+//! Loads a Stratum server with many connections and measures what each handshake, connection, share and new tip costs.
 //!
 //! Its clients hash nothing: where the server grants the easiest target any nonce is a share, and elsewhere the rejects
 //! are counted. With `--self` the server is a pool in a child process with a fixed template; beside it runs the floor, a
 //! bare server that reads the same bytes and writes the same acknowledgements without decoding anything, so that the
-//! figures of two machines can be compared by their ratio.
+//! figures of two machines can be compared by their ratio. With `--sv1` a translator stands before the pool and is what is
+//! loaded and measured, as Stratum V1 miners.
 //!
 //! ```
 //! use clap::Parser;
@@ -19,10 +20,11 @@
 //! ```
 
 mod args;
+mod client;
 mod measure;
-mod miner;
 mod process;
 mod report;
+mod rounds;
 mod serve;
 mod stats;
 
@@ -32,7 +34,9 @@ use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions};
 
 pub use args::{Args, ChannelType, Shape};
-pub use report::{Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures};
+pub use report::{
+    Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures, UpstreamFigures,
+};
 
 /// Runs the tool: one line of JSON on standard output, a summary for people on standard error.
 ///
@@ -51,7 +55,13 @@ pub fn main(args: &Args, words: &[&str]) -> anyhow::Result<()> {
     line.push('\n');
     std::io::stdout()
         .write_all(line.as_bytes())
-        .context("write the report to standard output")
+        .context("write the report to standard output")?;
+    let missing = report.missing();
+    anyhow::ensure!(
+        missing == 0,
+        "miners were told of {missing} more shares than the pool has accepted: please report this"
+    );
+    Ok(())
 }
 
 /// Measures, and gives the figures; see [`main`] for `words`.

@@ -5,10 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    about = "Loads a Stratum V2 server and measures what it costs"
-)]
+#[command(version, about = "Loads a Stratum server and measures what it costs")]
 struct Cli {
     #[command(flatten)]
     args: stratum_load::Args,

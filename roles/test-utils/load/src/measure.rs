@@ -6,14 +6,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use network_helpers_sv2::{ClientSecurity, Endpoint, Options, connect};
+use network_helpers_sv2::{ClientSecurity, Endpoint, Protocol as Speech, ServerUrl, Sv1Endpoint};
+use stratum_runtime::SystemClock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::args::{Args, ChannelType, ServerRole, Shape};
-use crate::miner::{Miner, Pace};
+use crate::client::sv1::{self, Sv1};
+use crate::client::sv2::Sv2;
+use crate::client::{self, Miner, Pace, Protocol};
 use crate::process::{Server, Usage};
-use crate::report::{Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures, median};
+use crate::report::{Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures};
+use crate::rounds::{Round, Rounds, TipRounds};
 use crate::stats::Stats;
 
 /// Load before the first round is measured.
@@ -37,6 +41,9 @@ const TIP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the chain may take to find a block, where the client cannot ask for one.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
+/// How long the last shares may take to be answered, and to reach the upstream.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Bytes of an encrypted frame that are not its payload: header, and a tag for each of the two parts.
 const NOISE_OVERHEAD: usize = 6 + 16 + 16;
 
@@ -55,68 +62,112 @@ const EXTENDED_TIP_LENS: [usize; 2] = [170, 48];
 /// Measures what `args` ask for.
 pub(crate) async fn run(args: &Args, words: &[&str]) -> anyhow::Result<Report> {
     let figures = match &args.url {
-        Some(endpoint) => {
-            let security = match args.plain {
-                true => ClientSecurity::Plain,
-                false => ClientSecurity::Noise {
-                    authority: endpoint.authority,
-                },
-            };
-            let subject = Subject {
-                endpoint,
-                security,
-                pid: args.server_pid,
-                server: None,
-                bare: None,
-            };
-            subject
-                .measure(&args.shape)
-                .await
-                .context("load the server")?
-        }
-        None => own(args, ServerRole::Pool, words)
+        Some(url) => measure(args, url, false, Servers::elsewhere(args.server_pid))
             .await
-            .context("load the pool")?,
+            .context("load the server")?,
+        None => own(args, words).await?,
     };
     let has_floor = !args.no_floor && (args.own || args.server_pid.is_some());
     let floor = match has_floor {
-        true => Some(
-            own(args, ServerRole::Floor, words)
-                .await
-                .context("load the bare server")?,
-        ),
+        true => Some(floor(args, words).await.context("load the bare server")?),
         false => None,
     };
     Ok(Report::new(args, figures, floor))
 }
 
-async fn own(args: &Args, role: ServerRole, words: &[&str]) -> anyhow::Result<Figures> {
+/// Loads the pool of `--self`, or the translator in front of it.
+async fn own(args: &Args, words: &[&str]) -> anyhow::Result<Figures> {
     let lens = bare_lens(args);
-    let [share_len, ..] = lens;
-    let server = Server::start(role, args, lens, words)?;
-    let endpoint = server.endpoint.clone();
-    let (security, bare) = match role {
-        ServerRole::Pool => {
-            let authority = endpoint.authority;
-            (ClientSecurity::Noise { authority }, None)
-        }
-        ServerRole::Floor => {
-            let bare = (share_len - PLAIN_OVERHEAD, args.acks.get() as usize);
-            (ClientSecurity::Plain, Some(bare))
-        }
+    let pool =
+        Server::start(ServerRole::Pool, args, lens, None, words).context("start the pool")?;
+    if args.protocol() == Speech::Sv2 {
+        let url = ServerUrl::Sv2(pool.endpoint.clone());
+        let loaded = measure(args, &url, false, Servers::one(pool)).await;
+        return loaded.context("load the pool");
+    }
+    let upstream = Some(&pool.endpoint);
+    let translator = Server::start(ServerRole::Translator, args, lens, upstream, words)
+        .context("start the translator")?;
+    let url = sv1_url(&translator.endpoint);
+    let servers = Servers {
+        upstream: Some(pool),
+        ..Servers::one(translator)
     };
-    let subject = Subject {
-        endpoint: &endpoint,
-        security,
-        pid: Some(server.pid()),
-        server: Some(server),
-        bare,
+    let loaded = measure(args, &url, false, servers).await;
+    loaded.context("load the translator")
+}
+
+async fn floor(args: &Args, words: &[&str]) -> anyhow::Result<Figures> {
+    let server = Server::start(ServerRole::Floor, args, bare_lens(args), None, words)?;
+    let url = match args.protocol() {
+        Speech::Sv1 => sv1_url(&server.endpoint),
+        Speech::Sv2 => ServerUrl::Sv2(server.endpoint.clone()),
     };
-    subject.measure(&args.shape).await
+    measure(args, &url, true, Servers::one(server)).await
+}
+
+fn sv1_url(endpoint: &Endpoint) -> ServerUrl {
+    ServerUrl::Sv1(Sv1Endpoint {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        is_tls: false,
+    })
+}
+
+async fn measure(
+    args: &Args,
+    url: &ServerUrl,
+    is_bare: bool,
+    servers: Servers,
+) -> anyhow::Result<Figures> {
+    let (shape, stats) = (args.shape.clone(), Rc::new(Stats::default()));
+    match url {
+        ServerUrl::Sv1(endpoint) => {
+            let protocol = Sv1 {
+                endpoint: endpoint.clone(),
+                shape,
+                is_bare,
+                clock: SystemClock::new(),
+                stats: stats.clone(),
+            };
+            let protocol = Rc::new(protocol);
+            let subject = Subject {
+                protocol,
+                servers,
+                stats,
+            };
+            subject.measure(&args.shape).await
+        }
+        ServerUrl::Sv2(endpoint) => {
+            let [share_len, ..] = bare_lens(args);
+            let protocol = Sv2 {
+                endpoint: endpoint.clone(),
+                security: match args.plain || is_bare {
+                    true => ClientSecurity::Plain,
+                    false => ClientSecurity::Noise {
+                        authority: endpoint.authority,
+                    },
+                },
+                shape,
+                bare: is_bare.then(|| (share_len - PLAIN_OVERHEAD, args.shares_per_answer())),
+                stats: stats.clone(),
+            };
+            let protocol = Rc::new(protocol);
+            let subject = Subject {
+                protocol,
+                servers,
+                stats,
+            };
+            subject.measure(&args.shape).await
+        }
+    }
 }
 
 /// Lengths of share, acknowledgement and tip on the wire.
 fn bare_lens(args: &Args) -> [usize; 3] {
+    if args.protocol() == Speech::Sv1 {
+        return sv1::bare_lens(&args.shape);
+    }
     let overhead = if args.plain {
         PLAIN_OVERHEAD
     } else {
@@ -130,30 +181,67 @@ fn bare_lens(args: &Args) -> [usize; 3] {
     [share + overhead, ACK_LEN + overhead, tip]
 }
 
-/// A server under load.
-struct Subject<'a> {
-    endpoint: &'a Endpoint,
-    security: ClientSecurity,
+/// The processes behind a load.
+struct Servers {
+    /// The one that is measured, if it can be seen.
     pid: Option<u32>,
-    /// Set where tips can be asked for.
+    /// The same, if it is of our own making.
     server: Option<Server>,
-    /// Length of a share's payload and shares per acknowledgement of the bare server.
-    bare: Option<(usize, usize)>,
+    /// The pool behind a translator.
+    upstream: Option<Server>,
 }
 
-impl Subject<'_> {
-    fn usage(&self) -> anyhow::Result<Option<Usage>> {
-        self.pid.map(Usage::of).transpose()
+impl Servers {
+    const fn elsewhere(pid: Option<u32>) -> Self {
+        Self {
+            pid,
+            server: None,
+            upstream: None,
+        }
     }
 
-    async fn measure(mut self, shape: &Shape) -> anyhow::Result<Figures> {
-        let stats = Rc::new(Stats::default());
-        let (miners, setup) = self.set_up(shape, &stats).await?;
-        let (shares, tips) = match shape.new_tip {
-            true => (None, Some(self.spread_tips(shape, miners, &stats).await?)),
-            false => (Some(self.take_shares(shape, miners, &stats).await?), None),
+    fn one(server: Server) -> Self {
+        Self {
+            server: Some(server),
+            ..Self::elsewhere(None)
+        }
+    }
+
+    fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        let own = self.server.as_ref().map(Server::pid);
+        own.or(self.pid).map(Usage::of).transpose()
+    }
+
+    fn upstream_usage(&self) -> anyhow::Result<Option<Usage>> {
+        let upstream = self.upstream.as_ref().map(Server::pid);
+        upstream.map(Usage::of).transpose()
+    }
+
+    /// Asks for a new tip where one can be asked for.
+    fn announce_tip(&mut self) -> anyhow::Result<bool> {
+        let Some(first) = self.upstream.as_mut().or(self.server.as_mut()) else {
+            return Ok(false);
         };
-        let lost = stats.lost.take();
+        first.announce_tip()?;
+        Ok(true)
+    }
+}
+
+/// A server under load.
+struct Subject<P> {
+    protocol: Rc<P>,
+    servers: Servers,
+    stats: Rc<Stats>,
+}
+
+impl<P: Protocol> Subject<P> {
+    async fn measure(mut self, shape: &Shape) -> anyhow::Result<Figures> {
+        let (miners, setup) = self.set_up(shape).await?;
+        let (shares, tips) = match shape.new_tip {
+            true => (None, Some(self.spread_tips(shape, miners).await?)),
+            false => (Some(self.take_shares(shape, miners).await?), None),
+        };
+        let lost = self.stats.lost.take();
         Ok(Figures {
             setup,
             shares,
@@ -165,10 +253,10 @@ impl Subject<'_> {
     /// A server that has just started prepares itself; that is not part of any figure.
     async fn wait_until_idle(&self) -> anyhow::Result<Option<Usage>> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut before = self.usage()?;
+        let mut before = self.servers.usage()?;
         while let Some(early) = before {
             sleep(SETTLE).await;
-            before = self.usage()?;
+            before = self.servers.usage()?;
             let used = before.map_or(0.0, |late| late.cpu_us_since(&early));
             if used < IDLE_CPU_US || Instant::now() > deadline {
                 break;
@@ -177,42 +265,28 @@ impl Subject<'_> {
         Ok(before)
     }
 
-    async fn set_up(
-        &self,
-        shape: &Shape,
-        stats: &Rc<Stats>,
-    ) -> anyhow::Result<(Vec<Miner>, SetupFigures)> {
+    async fn set_up(&self, shape: &Shape) -> anyhow::Result<(Vec<P::Miner>, SetupFigures)> {
         let before = self.wait_until_idle().await?;
         let start = Instant::now();
         let count = shape.connections.get();
-        let (endpoint, security) = (Rc::new(self.endpoint.clone()), self.security);
-        let connections = in_parallel(shape, vec![(); count], {
-            let endpoint = endpoint.clone();
-            move |()| {
-                let endpoint = endpoint.clone();
-                async move { Ok(connect(&endpoint, &security, options()).await?) }
-            }
+        let protocol = self.protocol.clone();
+        let connections = in_parallel(shape, vec![(); count], move |()| {
+            let protocol = protocol.clone();
+            async move { protocol.connect().await }
         })
         .await?;
         let shaken_secs = start.elapsed().as_secs_f64();
-        let shaken = self.usage()?;
-        let (bare, shape_of_each, stats) = (self.bare, Rc::new(shape.clone()), stats.clone());
-        let opened = in_parallel(shape, connections, move |connection| {
-            let (endpoint, shape, stats) = (endpoint.clone(), shape_of_each.clone(), stats.clone());
-            async move {
-                match bare {
-                    Some(bare) => {
-                        let miner = Miner::bare(connection, &shape, bare, &stats);
-                        Ok((miner, Duration::ZERO))
-                    }
-                    None => Miner::open(connection, &endpoint, &shape, &stats).await,
-                }
-            }
+        let shaken = self.servers.usage()?;
+        let protocol = self.protocol.clone();
+        let connections = (0_usize..).zip(connections).collect();
+        let opened = in_parallel(shape, connections, move |(number, connection)| {
+            let protocol = protocol.clone();
+            async move { protocol.open(connection, number).await }
         })
         .await?;
         let all_secs = start.elapsed().as_secs_f64();
         sleep(SETTLE).await;
-        let after = self.usage()?;
+        let after = self.servers.usage()?;
         let each = |value: Option<f64>| value.map(|value| value / count as f64);
         let since = |late: Option<Usage>, early: Option<Usage>| late.zip(early);
         let (miners, mut waits): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
@@ -230,73 +304,78 @@ impl Subject<'_> {
     }
 
     async fn take_shares(
-        &self,
+        &mut self,
         shape: &Shape,
-        miners: Vec<Miner>,
-        stats: &Rc<Stats>,
+        miners: Vec<P::Miner>,
     ) -> anyhow::Result<ShareFigures> {
-        let tasks = start(shape, miners, shape.rate);
-        let idle = self.usage()?;
+        let stats = self.stats.clone();
+        let tasks = start(shape, miners, shape.rate, &stats);
+        let idle = self.servers.usage()?;
         sleep(WARM_UP).await;
         let mut rounds = Rounds::default();
-        let (mut total, mut rejected_before) = (0, stats.rejected.borrow().values().sum::<u64>());
         for _ in 0..shape.rounds.get() {
             stats.latencies.borrow_mut().clear();
-            let (accepted, usage, at) = (stats.accepted.get(), self.usage()?, Instant::now());
+            let (at, accepted, judged) = (Instant::now(), stats.accepted.get(), stats.judged());
+            let (usage, upstream) = (self.servers.usage()?, self.servers.upstream_usage()?);
             sleep(shape.round()).await;
-            let secs = at.elapsed().as_secs_f64();
-            let used = self
-                .usage()?
-                .zip(usage)
-                .map(|(late, early)| late.cpu_us_since(&early));
-            let accepted = stats.accepted.get() - accepted;
-            let rejected = stats.rejected.borrow().values().sum::<u64>();
-            let judged = accepted + rejected - rejected_before;
-            rejected_before = rejected;
-            total += accepted;
-            rounds.push(
-                accepted as f64 / secs,
-                used,
-                judged,
-                &mut stats.latencies.borrow_mut(),
-            );
+            let round = Round {
+                secs: at.elapsed().as_secs_f64(),
+                accepted: stats.accepted.get() - accepted,
+                judged: stats.judged() - judged,
+                cpu_us: cpu_us(usage, self.servers.usage()?),
+                upstream_cpu_us: cpu_us(upstream, self.servers.upstream_usage()?),
+            };
+            rounds.push(&round, &mut stats.latencies.borrow_mut());
         }
-        let all = stats.accepted.get();
-        let after = self.usage()?.zip(idle);
-        drop(tasks);
-        if total == 0 && stats.rejected.borrow().is_empty() {
+        if stats.judged() == 0 {
             bail!("the server answered no share: {:?}", stats.lost.borrow());
         }
-        let per_share = |growth: f64| growth / all.max(1) as f64;
-        let memory = after.map(|(late, early)| per_share(late.memory_since(&early)));
-        Ok(rounds.figures(total, stats.rejected.take(), memory))
+        let (all, after) = (stats.accepted.get(), self.servers.usage()?);
+        let memory = after.zip(idle);
+        let memory = memory.map(|(late, early)| late.memory_since(&early) / all.max(1) as f64);
+        let upstream = self.compare().await?;
+        drop(tasks);
+        Ok(rounds.figures(stats.rejected.take(), memory, upstream))
+    }
+
+    /// Lets the last shares arrive, and asks the upstream how many it has accepted. Gives that, and how many more the
+    /// clients were told of.
+    async fn compare(&mut self) -> anyhow::Result<Option<(u64, i64)>> {
+        let Some(upstream) = &mut self.servers.upstream else {
+            return Ok(None);
+        };
+        self.stats.is_over.set(true);
+        let until = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            sleep(SETTLE).await;
+            let (accepted, told) = (upstream.shares()?, self.stats.accepted.get());
+            let missing = told as i64 - accepted as i64;
+            let is_settled = self.stats.under_way.get() == 0 && missing == 0;
+            if is_settled || Instant::now() > until {
+                return Ok(Some((accepted, missing)));
+            }
+        }
     }
 
     async fn spread_tips(
         &mut self,
         shape: &Shape,
-        miners: Vec<Miner>,
-        stats: &Rc<Stats>,
+        miners: Vec<P::Miner>,
     ) -> anyhow::Result<TipFigures> {
-        let count = miners.len();
-        let _tasks = start(shape, miners, None);
+        let (count, stats) = (miners.len(), self.stats.clone());
+        let _tasks = start(shape, miners, None, &stats);
         sleep(SETTLE).await;
-        let idle = self.usage()?;
+        let idle = self.servers.usage()?;
         let mut rounds = TipRounds::default();
         for round in 1..=shape.rounds.get() {
-            let before = self.usage()?;
+            let before = self.servers.usage()?;
             stats.tip_times.borrow_mut().clear();
             stats.tip.set(u32::try_from(round).unwrap_or(u32::MAX));
             let asked = Instant::now();
-            if let Some(server) = &mut self.server {
-                server.announce_tip()?;
-            }
-            wait_for_tip(stats, count, self.server.is_some()).await?;
+            let is_asked = self.servers.announce_tip()?;
+            wait_for_tip(&stats, count, is_asked).await?;
             sleep(SETTLE).await;
-            let used = self
-                .usage()?
-                .zip(before)
-                .map(|(late, early)| late.cpu_us_since(&early));
+            let used = cpu_us(before, self.servers.usage()?);
             let times = stats.tip_times.borrow();
             let (first, last) = times
                 .iter()
@@ -305,14 +384,10 @@ impl Subject<'_> {
                 .context("no tip came")?;
             let reach = last.duration_since(*first).as_secs_f64() * 1e3;
             let ask = first.duration_since(asked).as_secs_f64() * 1e3;
-            rounds.push(
-                reach,
-                self.server.is_some().then_some(ask),
-                used,
-                times.len(),
-            );
+            rounds.push(reach, is_asked.then_some(ask), used, times.len());
         }
         let grown = self
+            .servers
             .usage()?
             .zip(idle)
             .map(|(late, early)| late.memory_since(&early));
@@ -320,15 +395,20 @@ impl Subject<'_> {
     }
 }
 
-fn options() -> Options {
-    Options {
-        idle_timeout: None,
-        ..Options::default()
-    }
+/// CPU time between two readings, in microseconds.
+fn cpu_us(early: Option<Usage>, late: Option<Usage>) -> Option<f64> {
+    early
+        .zip(late)
+        .map(|(early, late)| late.cpu_us_since(&early))
 }
 
 /// Starts all miners; they end when this is dropped.
-fn start(shape: &Shape, miners: Vec<Miner>, rate: Option<f64>) -> JoinSet<()> {
+fn start<M: Miner>(
+    shape: &Shape,
+    miners: Vec<M>,
+    rate: Option<f64>,
+    stats: &Rc<Stats>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (now, count) = (Instant::now(), miners.len());
     for (at, miner) in miners.into_iter().enumerate() {
@@ -341,7 +421,7 @@ fn start(shape: &Shape, miners: Vec<Miner>, rate: Option<f64>) -> JoinSet<()> {
                 Pace::Every { next, interval }
             }
         };
-        tasks.spawn_local(miner.run(pace));
+        tasks.spawn_local(client::run(miner, pace, stats.clone()));
     }
     tasks
 }
@@ -397,74 +477,4 @@ where
         all.append(&mut done.context("a connection's task panicked")??);
     }
     Ok(all)
-}
-
-/// Figures of each round of shares.
-#[derive(Default)]
-struct Rounds {
-    per_second: Vec<f64>,
-    cpu_us: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-}
-
-impl Rounds {
-    fn push(&mut self, per_second: f64, cpu_us: Option<f64>, judged: u64, latencies: &mut [u32]) {
-        self.per_second.push(per_second);
-        if judged > 0 {
-            self.cpu_us.extend(cpu_us.map(|cpu| cpu / judged as f64));
-        }
-        if let Some(latency) = Quantiles::of_nanos(latencies) {
-            self.p50.push(latency.p50);
-            self.p99.push(latency.p99);
-        }
-    }
-
-    fn figures(
-        mut self,
-        accepted: u64,
-        rejected: std::collections::BTreeMap<String, u64>,
-        memory_bytes: Option<f64>,
-    ) -> ShareFigures {
-        let (p50, p99) = (median(&mut self.p50), median(&mut self.p99));
-        ShareFigures {
-            accepted,
-            rejected,
-            accepted_per_second: median(&mut self.per_second).unwrap_or_default(),
-            cpu_us: median(&mut self.cpu_us),
-            latency_us: p50.zip(p99).map(|(p50, p99)| Quantiles { p50, p99 }),
-            memory_bytes,
-        }
-    }
-}
-
-/// Figures of each tip.
-#[derive(Default)]
-struct TipRounds {
-    spread_ms: Vec<f64>,
-    first_ms: Vec<f64>,
-    cpu_us: Vec<f64>,
-    heard: usize,
-}
-
-impl TipRounds {
-    fn push(&mut self, spread_ms: f64, first_ms: Option<f64>, cpu_us: Option<f64>, heard: usize) {
-        self.spread_ms.push(spread_ms);
-        self.first_ms.extend(first_ms);
-        self.cpu_us.extend(cpu_us);
-        self.heard += heard;
-    }
-
-    fn figures(mut self, connections: usize, grown: Option<f64>) -> TipFigures {
-        let tips = self.spread_ms.len();
-        let each = connections as f64;
-        TipFigures {
-            tips,
-            missed: (connections * tips).saturating_sub(self.heard),
-            first_ms: median(&mut self.first_ms),
-            spread_ms: median(&mut self.spread_ms).unwrap_or_default(),
-            cpu_us: median(&mut self.cpu_us).map(|cpu| cpu / each),
-            memory_bytes: grown.map(|grown| grown / each / tips.max(1) as f64),
-        }
-    }
 }

@@ -2,30 +2,30 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use network_helpers_sv2::Endpoint;
+use network_helpers_sv2::{Endpoint, Protocol};
 
 use crate::args::{Args, ServerRole};
-
-/// What a server reads on its standard input when it is to announce a new tip.
-pub(crate) const NEW_TIP: &str = "tip";
+use crate::serve::Order;
 
 /// A server in a child process; it ends with this value.
 pub(crate) struct Server {
     child: Child,
     input: ChildStdin,
+    output: BufReader<ChildStdout>,
     pub(crate) endpoint: Endpoint,
 }
 
 impl Server {
-    /// Starts this program again as a server and waits until it listens.
+    /// Starts this program again as a server and waits until it listens. A translator has an `upstream`.
     pub(crate) fn start(
         role: ServerRole,
         args: &Args,
         bare_lens: [usize; 3],
+        upstream: Option<&Endpoint>,
         words: &[&str],
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's file")?;
@@ -36,7 +36,15 @@ impl Server {
             "--bare-lens",
             &bare_lens.map(|len| len.to_string()).join(","),
         ]);
-        if let Some(threads) = args.threads {
+        if args.protocol() == Protocol::Sv1 && role != ServerRole::Pool {
+            command.arg("--sv1");
+            command.args(args.per_miner.then_some("--per-miner"));
+        }
+        if let Some(upstream) = upstream {
+            command.args(["--upstream", &upstream.to_string()]);
+        }
+        let is_loaded = args.protocol() == Protocol::Sv2 || role != ServerRole::Pool;
+        if let Some(threads) = args.threads.filter(|_| is_loaded) {
             command.args(["--threads", &threads.to_string()]);
         }
         let mut child = command
@@ -49,22 +57,31 @@ impl Server {
             .take()
             .zip(child.stdout.take())
             .context("no pipes")?;
-        let mut line = String::new();
-        BufReader::new(output)
-            .read_line(&mut line)
-            .context("read where the server listens")?;
-        let endpoint = line
+        let mut output = BufReader::new(output);
+        let endpoint = next_line(&mut output)?
             .parse()
             .context("the server did not start; its own message says why")?;
         Ok(Self {
             child,
             input,
+            output,
             endpoint,
         })
     }
 
     pub(crate) fn announce_tip(&mut self) -> anyhow::Result<()> {
-        writeln!(self.input, "{NEW_TIP}").context("the server has ended")
+        self.order(Order::Tip)
+    }
+
+    /// Shares that it has accepted since its start.
+    pub(crate) fn shares(&mut self) -> anyhow::Result<u64> {
+        self.order(Order::Shares)?;
+        let line = next_line(&mut self.output)?;
+        line.trim().parse().context("the server has ended")
+    }
+
+    fn order(&mut self, order: Order) -> anyhow::Result<()> {
+        writeln!(self.input, "{}", order.line()).context("the server has ended")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -80,9 +97,18 @@ impl Drop for Server {
     }
 }
 
+fn next_line(output: &mut impl BufRead) -> anyhow::Result<String> {
+    let mut line = String::new();
+    output
+        .read_line(&mut line)
+        .context("read what the server says")?;
+    Ok(line)
+}
+
 fn role_name(role: ServerRole) -> &'static str {
     match role {
         ServerRole::Pool => "pool",
+        ServerRole::Translator => "translator",
         ServerRole::Floor => "floor",
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use network_helpers_sv2::Protocol;
 use serde::Serialize;
 
 use crate::args::{Args, ChannelType};
@@ -13,12 +14,16 @@ use crate::args::{Args, ChannelType};
 pub struct Report {
     /// The server: `self`, or host and port.
     pub server: String,
+    /// The protocol of the load: `sv1` or `sv2`.
+    pub protocol: &'static str,
     /// Connections.
     pub connections: usize,
     /// Channels on each.
     pub channels: usize,
-    /// Their kind.
-    pub channel: ChannelType,
+    /// Their kind; not of Stratum V1, which has none.
+    pub channel: Option<ChannelType>,
+    /// Whether the translator of `--self` opens a channel for each miner; not known of another server.
+    pub per_miner: Option<bool>,
     /// Shares under way on a channel.
     pub window: usize,
     /// Shares a second on each connection; saturated when missing.
@@ -84,6 +89,20 @@ pub struct ShareFigures {
     pub latency_us: Option<Quantiles>,
     /// Growth of memory per share accepted.
     pub memory_bytes: Option<f64>,
+    /// The pool behind the translator of `--self`.
+    pub upstream: Option<UpstreamFigures>,
+}
+
+/// The pool behind a translator.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamFigures {
+    /// Shares it has accepted in the whole run.
+    pub accepted: u64,
+    /// Shares that miners were told are accepted, and the pool has not; negative when it has more. Anything but 0 is a
+    /// defect.
+    pub missing: i64,
+    /// Its CPU time per share answered.
+    pub cpu_us: Option<f64>,
 }
 
 /// How a new tip spreads.
@@ -145,16 +164,19 @@ impl Report {
     pub(crate) fn new(args: &Args, figures: Figures, floor: Option<Figures>) -> Self {
         let shape = &args.shape;
         let url = args.url.as_ref();
+        let is_sv1 = args.protocol() == Protocol::Sv1;
         let ratio = floor.as_ref().and_then(|floor| {
             Some(figures.cpu_us()? / floor.cpu_us()?).filter(|ratio| ratio.is_finite())
         });
         Self {
             server: url.map_or("self".to_owned(), |url| {
-                format!("{}:{}", url.host, url.port)
+                format!("{}:{}", url.host(), url.port())
             }),
+            protocol: if is_sv1 { "sv1" } else { "sv2" },
             connections: shape.connections.get(),
             channels: shape.channels.get(),
-            channel: shape.channel,
+            channel: (!is_sv1).then_some(shape.channel),
+            per_miner: (args.own && is_sv1).then_some(args.per_miner),
             window: shape.window.get(),
             rate: shape.rate,
             acks: args.own.then_some(args.acks.get()),
@@ -164,6 +186,16 @@ impl Report {
             floor,
             cpu_to_floor: ratio,
         }
+    }
+}
+
+impl Report {
+    /// Shares that miners were told are accepted, and the pool behind the translator has not; see
+    /// [`UpstreamFigures::missing`].
+    pub fn missing(&self) -> i64 {
+        let shares = self.figures.shares.as_ref();
+        let upstream = shares.and_then(|shares| shares.upstream.as_ref());
+        upstream.map_or(0, |upstream| upstream.missing)
     }
 }
 
@@ -198,14 +230,19 @@ impl fmt::Display for Shown<Quantiles> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let load = match self.rate {
-            Some(rate) => format!("{rate} shares a second on each connection"),
-            None => format!("{} shares under way on each channel", self.window),
+        let load = match (self.rate, self.channel) {
+            (Some(rate), _) => format!("{rate} shares a second on each connection"),
+            (None, Some(_)) => format!("{} shares under way on each channel", self.window),
+            (None, None) => format!("{} shares under way on each", self.window),
+        };
+        let channels = match self.channel {
+            Some(kind) => format!("connections with {} {kind:?} channels", self.channels),
+            None => "Stratum V1 connections".to_owned(),
         };
         writeln!(
             f,
-            "{}: {} connections with {} {:?} channels; {load}; {} rounds of {} s",
-            self.server, self.connections, self.channels, self.channel, self.rounds, self.seconds
+            "{}: {} {channels}; {load}; {} rounds of {} s",
+            self.server, self.connections, self.rounds, self.seconds
         )?;
         write!(f, "{}", self.figures)?;
         if let Some(floor) = &self.floor {
@@ -252,6 +289,11 @@ impl fmt::Display for Figures {
                 "growth of memory per share, bytes",
                 &Shown(shares.memory_bytes),
             )?;
+            if let Some(upstream) = &shares.upstream {
+                line("CPU of the pool per share, us", &Shown(upstream.cpu_us))?;
+                line("shares accepted by the pool, in all", &upstream.accepted)?;
+                line("shares that the pool does not have", &upstream.missing)?;
+            }
         }
         if let Some(tips) = &self.tips {
             line("new tip to first connection, ms", &Shown(tips.first_ms))?;

@@ -11,6 +11,10 @@ const MAX_CODES: usize = 64;
 pub(crate) struct Stats {
     pub(crate) accepted: Cell<u64>,
     pub(crate) rejected: RefCell<BTreeMap<String, u64>>,
+    /// Shares sent and not answered.
+    pub(crate) under_way: Cell<u64>,
+    /// No more shares are to be sent.
+    pub(crate) is_over: Cell<bool>,
     /// From submitting a share to its answer, in nanoseconds, one entry per answer.
     pub(crate) latencies: RefCell<Vec<u32>>,
     /// Set to another number for each tip that is waited for.
@@ -34,6 +38,18 @@ impl Stats {
 
     pub(crate) fn reject(&self, code: &str) {
         count(&self.rejected, code);
+    }
+
+    /// A connection heard of a tip; `known` is the one it counted last.
+    pub(crate) fn heard_of_tip(&self, known: &mut u32, now: Instant) {
+        if std::mem::replace(known, self.tip.get()) != self.tip.get() {
+            self.tip_times.borrow_mut().push(now);
+        }
+    }
+
+    /// Answers to shares so far.
+    pub(crate) fn judged(&self) -> u64 {
+        self.accepted.get() + self.rejected.borrow().values().sum::<u64>()
     }
 
     pub(crate) fn lose(&self, reason: &str) {

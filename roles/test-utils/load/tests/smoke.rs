@@ -1,4 +1,4 @@
-//! The tool from its command line to its JSON, on a pool of its own.
+//! The tool from its command line to its JSON, on a pool and a translator of its own.
 
 use std::process::Command;
 
@@ -36,8 +36,37 @@ fn a_pool_of_its_own_takes_every_share() {
 }
 
 #[test]
+fn a_translator_of_its_own_passes_every_share_on() {
+    for mode in ["", "--per-miner"] {
+        let report = load(&format!(
+            "--self --sv1 --connections 5 --seconds 1 --rounds 1 {mode}"
+        ));
+        let shares = &report["shares"];
+        assert!(shares["accepted"].as_u64() > Some(100), "{report}");
+        assert!(shares["latency_us"]["p50"].as_f64() > Some(0.0), "{report}");
+        // Of 65 536 hashes one is no share at the lowest difficulty there is.
+        let rejected = shares["rejected"].as_object().expect("an object");
+        let is_chance = |code: &String| code == "low difficulty share";
+        assert!(rejected.keys().all(is_chance), "{report}");
+        let upstream = &shares["upstream"];
+        assert!(upstream["accepted"].as_u64() > Some(100), "{report}");
+        assert_eq!(upstream["missing"], 0, "{report}");
+        let floor = &report["floor"]["shares"];
+        assert!(floor["accepted"].as_u64() > Some(100), "{report}");
+        assert!(report["cpu_to_floor"].as_f64() > Some(0.0), "{report}");
+        assert_eq!(report["lost"], serde_json::json!({}), "{report}");
+    }
+}
+
+#[test]
 fn every_connection_hears_of_a_new_tip() {
-    let report = load("--self --connections 5 --new-tip --rounds 2");
+    hear_of_tips("--self");
+    hear_of_tips("--self --sv1");
+    hear_of_tips("--self --sv1 --per-miner");
+}
+
+fn hear_of_tips(options: &str) {
+    let report = load(&format!("{options} --connections 5 --new-tip --rounds 2"));
     for tips in [&report["tips"], &report["floor"]["tips"]] {
         assert_eq!(
             (&tips["tips"], &tips["missed"]),

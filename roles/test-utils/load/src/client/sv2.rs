@@ -14,14 +14,14 @@ use mining_sv2::{
     OpenStandardMiningChannel, SetNewPrevHash, SubmitSharesError, SubmitSharesExtended,
     SubmitSharesStandard, SubmitSharesSuccess,
 };
-use network_helpers_sv2::{CloseReason, Connection, Endpoint, Wake};
+use network_helpers_sv2::{
+    ClientSecurity, CloseReason, Connection, Endpoint, Options, Wake, connect,
+};
 use roles_logic_sv2::setup::{self, SetupRequest};
 
 use crate::args::{ChannelType, Shape};
+use crate::client::{ANSWER_TIMEOUT, Miner, Protocol, Waiting};
 use crate::stats::Stats;
-
-/// How long a server may take to answer, or to give the first job.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes for the client to roll that an extended channel asks for.
 const EXTRANONCE_SIZE: u16 = 4;
@@ -32,19 +32,41 @@ const SEQUENCE_AT: usize = 4;
 /// Offset of `nonce` in a share's payload.
 const NONCE_AT: usize = 12;
 
-/// When shares are sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Pace {
-    /// Never.
-    Idle,
-    /// Whenever the window has room.
-    Saturated,
-    /// One at `next`, then one per `interval`.
-    Every { next: Instant, interval: Duration },
+/// Stratum V2.
+pub(crate) struct Sv2 {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) security: ClientSecurity,
+    pub(crate) shape: Shape,
+    /// Length of a share's payload and shares per acknowledgement of a bare server.
+    pub(crate) bare: Option<(usize, usize)>,
+    pub(crate) stats: Rc<Stats>,
+}
+
+impl Protocol for Sv2 {
+    type Connection = Connection;
+    type Miner = Sv2Miner;
+
+    async fn connect(&self) -> anyhow::Result<Connection> {
+        let options = Options {
+            idle_timeout: None,
+            ..Options::default()
+        };
+        Ok(connect(&self.endpoint, &self.security, options).await?)
+    }
+
+    async fn open(&self, connection: Connection, _: usize) -> anyhow::Result<(Sv2Miner, Duration)> {
+        match self.bare {
+            Some(bare) => {
+                let miner = Sv2Miner::bare(connection, &self.shape, bare, &self.stats);
+                Ok((miner, Duration::ZERO))
+            }
+            None => Sv2Miner::open(connection, self).await,
+        }
+    }
 }
 
 /// A connection with its channels open and work on them.
-pub(crate) struct Miner {
+pub(crate) struct Sv2Miner {
     connection: Connection,
     channels: Vec<Channel>,
     share_kind: &'static MessageKind,
@@ -68,15 +90,14 @@ struct Channel {
     sequence: u32,
     /// A share of the present job, encoded but for its sequence number and nonce.
     payload: Vec<u8>,
-    /// Shares without an answer, and when they were sent.
-    waiting: VecDeque<(u32, Instant)>,
+    waiting: Waiting,
 }
 
 /// Future jobs kept for a tip; the oldest goes first.
 const MAX_FUTURE_JOBS: usize = 8;
 
 impl Channel {
-    fn new(id: u32, extranonce_len: usize) -> Self {
+    fn new(id: u32, extranonce_len: usize, stats: &Rc<Stats>) -> Self {
         Self {
             id,
             extranonce_len,
@@ -85,7 +106,7 @@ impl Channel {
             min_ntime: 0,
             sequence: 0,
             payload: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(stats),
         }
     }
 
@@ -145,39 +166,13 @@ impl Channel {
         }
         &self.payload
     }
-
-    /// Acknowledges all shares up to `last`; the newest of them says how long it took.
-    fn acknowledge(&mut self, last: u32, stats: &Stats, now: Instant) {
-        let mut newest = None;
-        while let Some((sequence, sent)) = self.waiting.front().copied() {
-            if sequence > last {
-                break;
-            }
-            self.waiting.pop_front();
-            newest = Some(sent);
-        }
-        if let Some(sent) = newest {
-            stats.answered(sent, now);
-        }
-    }
-
-    fn reject(&mut self, sequence: u32, stats: &Stats, now: Instant) {
-        let at = self.waiting.iter().position(|(sent, _)| *sent == sequence);
-        if let Some((_, sent)) = at.and_then(|at| self.waiting.remove(at)) {
-            stats.answered(sent, now);
-        }
-    }
 }
 
-impl Miner {
+impl Sv2Miner {
     /// Sets a connection up, opens its channels, and waits until all of them have work. Gives the time from the first
     /// open to the last channel's work, too.
-    pub(crate) async fn open(
-        connection: Connection,
-        endpoint: &Endpoint,
-        shape: &Shape,
-        stats: &Rc<Stats>,
-    ) -> anyhow::Result<(Self, Duration)> {
+    async fn open(connection: Connection, protocol: &Sv2) -> anyhow::Result<(Self, Duration)> {
+        let (shape, stats) = (&protocol.shape, &protocol.stats);
         let share_kind = match shape.channel {
             ChannelType::Standard => &SubmitSharesStandard::KIND,
             ChannelType::Extended => &SubmitSharesExtended::KIND,
@@ -192,7 +187,7 @@ impl Miner {
             tip: 0,
             stats: stats.clone(),
         };
-        miner.set_up(endpoint, shape.channel).await?;
+        miner.set_up(&protocol.endpoint, shape.channel).await?;
         let opened = Instant::now();
         for request_id in 0..shape.channels.get() {
             miner.request_channel(request_id, shape)?;
@@ -207,20 +202,20 @@ impl Miner {
             while let Some(frame) = miner.connection.next_frame()? {
                 let message = MiningMessage::parse(frame.header().msg_type(), frame.payload())
                     .context("the server sent a message that cannot be read")?;
-                take_answer(&mut miner.channels, &message)?;
+                take_answer(&mut miner.channels, &message, stats)?;
             }
         }
         Ok((miner, opened.elapsed()))
     }
 
     /// A connection to the bare server, which acknowledges `acks` shares of `payload_len` bytes at a time.
-    pub(crate) fn bare(
+    fn bare(
         connection: Connection,
         shape: &Shape,
         (payload_len, acks): (usize, usize),
         stats: &Rc<Stats>,
     ) -> Self {
-        let mut channel = Channel::new(0, 0);
+        let mut channel = Channel::new(0, 0, stats);
         channel.payload = vec![0; payload_len];
         channel.has_work = true;
         Self {
@@ -287,46 +282,9 @@ impl Miner {
         }
         Ok(())
     }
+}
 
-    /// Sends shares and takes answers until the connection ends.
-    pub(crate) async fn run(mut self, mut pace: Pace) {
-        let reason = loop {
-            if let Err(reason) = self.step(&mut pace).await {
-                break reason;
-            }
-        };
-        self.stats.lose(reason.name());
-    }
-
-    async fn step(&mut self, pace: &mut Pace) -> Result<(), CloseReason> {
-        let until = self.send(pace)?;
-        match self.connection.ready(until.map(Into::into)).await? {
-            Wake::Readable => self.read(),
-            Wake::Deadline => Ok(()),
-        }
-    }
-
-    /// Sends what is due, and says when the next share is; `None` when an answer comes first.
-    fn send(&mut self, pace: &mut Pace) -> Result<Option<Instant>, CloseReason> {
-        let now = Instant::now();
-        match pace {
-            Pace::Idle => Ok(None),
-            Pace::Saturated => {
-                while self.send_share(now)? {}
-                Ok(None)
-            }
-            Pace::Every { next, interval } => {
-                while *next <= now {
-                    if !self.send_share(now)? {
-                        return Ok(None);
-                    }
-                    *next += *interval;
-                }
-                Ok(Some(*next))
-            }
-        }
-    }
-
+impl Miner for Sv2Miner {
     /// Queues a share on the next channel that may send one; `false` when none may.
     fn send_share(&mut self, now: Instant) -> Result<bool, CloseReason> {
         let count = self.channels.len();
@@ -338,7 +296,7 @@ impl Miner {
                 .get_mut(at)
                 .filter(|channel| channel.has_work && channel.waiting.len() < window);
             if let Some(channel) = free {
-                channel.waiting.push_back((channel.sequence, now));
+                channel.waiting.sent(channel.sequence, now);
                 let kind = self.share_kind;
                 let share = channel.next_share();
                 self.connection
@@ -350,21 +308,22 @@ impl Miner {
         Ok(false)
     }
 
+    async fn ready(&mut self, until: Option<tokio::time::Instant>) -> Result<Wake, CloseReason> {
+        self.connection.ready(until).await
+    }
+
     fn read(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         while let Some(frame) = self.connection.next_frame()? {
             let msg_type = frame.header().msg_type();
-            if msg_type == SetNewPrevHash::KIND.msg_type && self.tip != self.stats.tip.get() {
-                self.tip = self.stats.tip.get();
-                self.stats.tip_times.borrow_mut().push(now);
+            if msg_type == SetNewPrevHash::KIND.msg_type {
+                self.stats.heard_of_tip(&mut self.tip, now);
             }
             match self.bare_acks {
                 Some(acks) if msg_type == SubmitSharesSuccess::KIND.msg_type => {
                     let channel = self.channels.first_mut();
-                    let channel = channel.filter(|channel| !channel.waiting.is_empty());
-                    if let Some(channel) = channel {
-                        let last = channel.waiting.get(acks - 1).map_or(0, |(at, _)| *at);
-                        channel.acknowledge(last, &self.stats, now);
+                    if let Some(channel) = channel.filter(|channel| channel.waiting.len() > 0) {
+                        channel.waiting.oldest_answered(acks, now);
                         self.stats.accept(acks as u64);
                     }
                 }
@@ -391,7 +350,9 @@ fn take(channels: &mut [Channel], stats: &Stats, msg_type: u8, payload: &[u8], n
         };
         stats.accept(u64::from(success.new_submits_accepted_count));
         if let Some(channel) = find(channels, success.channel_id) {
-            channel.acknowledge(success.last_sequence_number, stats, now);
+            channel
+                .waiting
+                .answered_until(success.last_sequence_number, now);
         }
     } else if is(SubmitSharesError::KIND) {
         let Ok(error) = SubmitSharesError::from_bytes(payload) else {
@@ -399,7 +360,7 @@ fn take(channels: &mut [Channel], stats: &Stats, msg_type: u8, payload: &[u8], n
         };
         stats.reject(error.error_code.as_str().unwrap_or("unreadable-code"));
         if let Some(channel) = find(channels, error.channel_id) {
-            channel.reject(error.sequence_number, stats, now);
+            channel.waiting.answered(error.sequence_number, now);
         }
     } else if let Ok(message) = MiningMessage::parse(msg_type, payload) {
         take_work(channels, &message);
@@ -448,14 +409,18 @@ fn take_work(channels: &mut [Channel], message: &MiningMessage<'_>) {
 }
 
 /// Takes a message while channels are being opened.
-fn take_answer(channels: &mut Vec<Channel>, message: &MiningMessage<'_>) -> anyhow::Result<()> {
+fn take_answer(
+    channels: &mut Vec<Channel>,
+    message: &MiningMessage<'_>,
+    stats: &Rc<Stats>,
+) -> anyhow::Result<()> {
     match message {
         MiningMessage::OpenStandardMiningChannelSuccess(success) => {
-            channels.push(Channel::new(success.channel_id, 0));
+            channels.push(Channel::new(success.channel_id, 0, stats));
         }
         MiningMessage::OpenExtendedMiningChannelSuccess(success) => {
             let len = usize::from(success.extranonce_size);
-            channels.push(Channel::new(success.channel_id, len));
+            channels.push(Channel::new(success.channel_id, len, stats));
         }
         MiningMessage::OpenMiningChannelError(error) => {
             bail!(
@@ -494,7 +459,8 @@ mod tests {
 
     #[test]
     fn a_future_job_is_mined_from_its_tip_on_by_the_channels_it_is_for() {
-        let mut channels = vec![Channel::new(1, 0), Channel::new(2, 0)];
+        let stats = Rc::default();
+        let mut channels = vec![Channel::new(1, 0, &stats), Channel::new(2, 0, &stats)];
         for message in [job(1, 5), job(9, 6), tip(9, 6)] {
             take_work(&mut channels, &message);
         }
@@ -509,11 +475,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_free_the_window_and_are_timed() {
-        let (stats, start) = (Stats::default(), Instant::now());
-        let mut channels = [Channel::new(1, 0)];
-        channels[0].waiting = (0..4).map(|sequence| (sequence, start)).collect();
-        let now = start + Duration::from_micros(50);
+    fn acknowledgements_and_errors_are_counted() {
+        let (stats, now) = (Rc::new(Stats::default()), Instant::now());
+        let mut channels = [Channel::new(1, 0, &stats)];
+        (0..4).for_each(|sequence| channels[0].waiting.sent(sequence, now));
         let error = SubmitSharesError {
             channel_id: 1,
             sequence_number: 1,
@@ -529,9 +494,8 @@ mod tests {
         };
         let kind = SubmitSharesSuccess::KIND;
         take(&mut channels, &stats, kind.msg_type, &success.to_vec(), now);
-        assert_eq!(channels[0].waiting, [(3, start)]);
+        assert_eq!(channels[0].waiting.len(), 1);
         assert_eq!(stats.accepted.get(), 2);
         assert_eq!(stats.rejected.borrow()["stale-share"], 1);
-        assert_eq!(*stats.latencies.borrow(), [50_000, 50_000]);
     }
 }
