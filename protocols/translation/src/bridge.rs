@@ -139,6 +139,7 @@ struct SentJob {
     ntime: u32,
     work: Arc<ChannelWork>,
     difficulty: Difficulty,
+    target: Arc<ShareTarget>,
     /// What stands before extranonce2, the upstream's prefix included.
     head: Arc<[u8]>,
 }
@@ -533,6 +534,7 @@ impl Bridge {
             ntime: line.notify().ntime,
             work,
             difficulty,
+            target: self.policy.share_target().clone(),
             head: self.head.clone(),
         });
         self.session.set_difficulty(difficulty);
@@ -630,7 +632,7 @@ impl Bridge {
             tip: work.tip(),
             is_stale: self.is_stale(&job.work),
             job_min_ntime: work.min_ntime(),
-            target: &ShareTarget::new(job.difficulty.target()),
+            target: &job.target,
             root: Root::Extended {
                 extranonce_prefix: &job.head,
             },

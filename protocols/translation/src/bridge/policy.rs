@@ -1,9 +1,10 @@
 //! How difficult a miner's shares are to be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roles_logic_sv2::clock::Instant;
-use roles_logic_sv2::target::{ConversionError, Difficulty as Credit, Target};
+use roles_logic_sv2::target::{ConversionError, Difficulty as Credit, ShareTarget, Target};
 use roles_logic_sv2::vardiff::{Vardiff, VardiffConfig};
 use sv1_api::Difficulty;
 use sv1_api::worker::PasswordOptions;
@@ -18,6 +19,8 @@ const MAX_EXCESS: f64 = 16.0;
 /// A share earns what the upstream asked for, however much more the miner was asked for: any more would be given away.
 /// Two things go above. A minimum: the operator's, or one below which the miner does not work. And a bound on the rate of
 /// shares: an upstream that does not know of the miner's hash rate yet would have it send thousands a second.
+///
+/// What jobs and shares need of it is worked out when something changes: that takes divisions of large numbers.
 #[derive(Clone, Debug)]
 pub(super) struct DifficultyPolicy {
     config: VardiffConfig,
@@ -25,8 +28,12 @@ pub(super) struct DifficultyPolicy {
     fixed: Option<Difficulty>,
     /// No difficulty below this, whoever said so.
     minimum: f64,
-    /// What shares must meet to count upstream.
-    upstream: Target,
+    floor: Difficulty,
+    /// What shares must meet to count upstream; anything until that is known.
+    upstream: Option<Target>,
+    ceiling: Option<Difficulty>,
+    difficulty: Difficulty,
+    share_target: Arc<ShareTarget>,
 }
 
 impl DifficultyPolicy {
@@ -36,39 +43,65 @@ impl DifficultyPolicy {
         now: Instant,
     ) -> Result<Self, ConversionError> {
         let minimum = config.min_difficulty;
-        let easiest = at_least(Target::from_difficulty(minimum)?).target();
-        Ok(Self {
+        let floor = at_least(Target::from_difficulty(minimum)?);
+        let vardiff = Vardiff::new(config, nominal_hashrate, floor.target(), now)?;
+        let difficulty = at_most(vardiff.target());
+        let mut policy = Self {
             config,
-            vardiff: Vardiff::new(config, nominal_hashrate, easiest, now)?,
+            vardiff,
             fixed: None,
             minimum,
-            // Until an upstream asks for less, nothing is too hard.
-            upstream: Target::from_le_bytes([0; 32]),
-        })
+            floor,
+            upstream: None,
+            ceiling: None,
+            difficulty,
+            share_target: Arc::new(ShareTarget::new(difficulty.target())),
+        };
+        policy.settle();
+        Ok(policy)
     }
 
     /// The difficulty of the next job.
-    pub(super) fn difficulty(&self) -> Difficulty {
+    pub(super) const fn difficulty(&self) -> Difficulty {
+        self.difficulty
+    }
+
+    /// The same for the judge of shares.
+    pub(super) const fn share_target(&self) -> &Arc<ShareTarget> {
+        &self.share_target
+    }
+
+    /// No difficulty is below this one.
+    pub(super) const fn floor(&self) -> Difficulty {
+        self.floor
+    }
+
+    /// Works out the difficulty of the next job.
+    fn settle(&mut self) {
         let wanted = match self.fixed {
             Some(fixed) => rounded_down(fixed),
             None => at_most(self.vardiff.target()),
         };
-        let ceiling = at_most(self.upstream);
-        let capped = if wanted < ceiling { wanted } else { ceiling };
+        let capped = match self.ceiling {
+            Some(ceiling) if ceiling < wanted => ceiling,
+            _ => wanted,
+        };
         let bound = Difficulty::new(wanted.as_f64() / MAX_EXCESS).map(rounded_down);
-        let floor = self.floor();
-        let lowest = bound.filter(|bound| *bound > floor).unwrap_or(floor);
-        if capped < lowest { lowest } else { capped }
-    }
-
-    /// No difficulty is below this one.
-    pub(super) fn floor(&self) -> Difficulty {
-        at_least(Target::from_difficulty(self.minimum).unwrap_or(Target::MAX))
+        let lowest = bound.filter(|bound| *bound > self.floor);
+        let lowest = lowest.unwrap_or(self.floor);
+        let difficulty = if capped < lowest { lowest } else { capped };
+        if difficulty != self.difficulty {
+            self.difficulty = difficulty;
+            self.share_target = Arc::new(ShareTarget::new(difficulty.target()));
+        }
     }
 
     /// What shares of the jobs to come must meet to count.
-    pub(super) const fn set_upstream(&mut self, target: Target) {
-        self.upstream = target;
+    pub(super) fn set_upstream(&mut self, target: Target) {
+        if self.upstream.replace(target) != Some(target) {
+            self.ceiling = Some(at_most(target));
+            self.settle();
+        }
     }
 
     pub(super) fn apply_options(&mut self, options: &PasswordOptions, now: Instant) {
@@ -79,11 +112,16 @@ impl DifficultyPolicy {
             self.restart(start.target(), now);
         }
         self.fixed = options.fixed_difficulty.or(self.fixed);
+        self.settle();
     }
 
     pub(super) fn raise_minimum(&mut self, minimum: f64, now: Instant) {
-        self.minimum = self.minimum.max(minimum);
-        self.vardiff.set_max_target(self.floor().target(), now);
+        if minimum > self.minimum {
+            self.minimum = minimum;
+            self.floor = at_least(Target::from_difficulty(minimum).unwrap_or(Target::MAX));
+            self.vardiff.set_max_target(self.floor.target(), now);
+            self.settle();
+        }
     }
 
     /// The miner begins to work: time until now says nothing of it.
@@ -98,23 +136,34 @@ impl DifficultyPolicy {
 
     /// Searches on from another target.
     pub(super) fn restart(&mut self, target: Target, now: Instant) {
-        let easiest = self.floor().target();
+        let easiest = self.floor.target();
         let hashrate = target.to_hashrate(self.config.shares_per_minute);
         let restarted =
             hashrate.and_then(|hashrate| Vardiff::new(self.config, hashrate, easiest, now));
         if let Ok(vardiff) = restarted {
             self.vardiff = vardiff;
+            self.settle();
         }
     }
 
     /// Whether the difficulty may have changed.
     pub(super) fn share_accepted(&mut self, credit: Credit, now: Instant) -> bool {
-        self.vardiff.share_accepted(credit, now).is_some() && self.fixed.is_none()
+        let is_changed = self.vardiff.share_accepted(credit, now).is_some();
+        self.follow(is_changed)
     }
 
     /// Whether the difficulty may have changed.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        self.vardiff.handle_timeout(now).is_some() && self.fixed.is_none()
+        let is_changed = self.vardiff.handle_timeout(now).is_some();
+        self.follow(is_changed)
+    }
+
+    fn follow(&mut self, is_changed: bool) -> bool {
+        let is_free = self.fixed.is_none();
+        if is_changed && is_free {
+            self.settle();
+        }
+        is_changed && is_free
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

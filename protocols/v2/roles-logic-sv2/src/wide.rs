@@ -117,9 +117,11 @@ impl<const N: usize> Wide<N> {
         if divisor.is_zero() {
             return None;
         }
+        // The quotient has no bits above these: with one bit less than the divisor the rest is below it.
+        let steps = (self.bits() + 1).saturating_sub(divisor.bits());
         let mut quotient = Self::ZERO;
-        let mut rest = Self::ZERO;
-        for at in (0..self.bits()).rev() {
+        let mut rest = self.shr(steps);
+        for at in (0..steps).rev() {
             // A divisor above half the range would lose the remainder's top bit here.
             let lost = rest.bit(N as u32 * 64 - 1) == 1;
             rest = rest.shl(1);
