@@ -46,6 +46,10 @@ impl<const N: usize> Wide<N> {
         }
     }
 
+    fn is_power_of_two(&self) -> bool {
+        self.0.iter().map(|limb| limb.count_ones()).sum::<u32>() == 1
+    }
+
     fn bit(&self, at: u32) -> u64 {
         self.0[at as usize / 64] >> (at % 64) & 1
     }
@@ -116,6 +120,12 @@ impl<const N: usize> Wide<N> {
     pub(crate) fn div_rem(&self, divisor: &Self) -> Option<(Self, Self)> {
         if divisor.is_zero() {
             return None;
+        }
+        if divisor.is_power_of_two() {
+            // As most difficulties are.
+            let quotient = self.shr(divisor.bits() - 1);
+            let rest = self.wrapping_sub(&quotient.shl(divisor.bits() - 1));
+            return Some((quotient, rest));
         }
         // The quotient has no bits above these: with one bit less than the divisor the rest is below it.
         let steps = (self.bits() + 1).saturating_sub(divisor.bits());
@@ -192,6 +202,18 @@ mod tests {
             (U512::from_u128(1_000_003), U512::from_u128(17))
         );
         assert_eq!(a.div_rem(&U512::ZERO), None);
+        assert_eq!(quotient.div_rem(&a), Some((U512::ZERO, quotient)));
+    }
+
+    #[test]
+    fn division_by_a_power_of_two_is_a_shift() {
+        let a = U256::from_u128(0xfedc_ba98_7654_3210_0123_4567_89ab_cdef).shl(100);
+        for by in [0, 1, 52, 64, 99, 130, 255] {
+            let (quotient, rest) = a.div_rem(&U256::from_u128(1).shl(by)).unwrap();
+            assert_eq!(quotient, a.shr(by));
+            assert_eq!(a.wrapping_sub(&quotient.shl(by)), rest);
+            assert!(rest.bits() <= by);
+        }
     }
 
     #[test]
