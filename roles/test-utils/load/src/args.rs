@@ -12,7 +12,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Server to load, as stratum2+tcp://HOST:PORT/KEY, stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT
-    #[arg(value_name = "URL", required_unless_present_any = ["own", "serve"], value_parser = server_url)]
+    #[arg(value_name = "URL", value_parser = server_url)]
     pub url: Option<ServerUrl>,
     /// Load a pool that this program starts by itself, with a fixed template and the easiest target
     #[arg(long = "self", conflicts_with = "url")]
@@ -142,6 +142,10 @@ impl Args {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let shape = &self.shape;
         ensure!(
+            self.own || self.url.is_some() || self.serve.is_some(),
+            "name a server, such as stratum2+tcp://HOST:PORT/KEY, or let --self start one"
+        );
+        ensure!(
             shape.seconds > 0.0 && shape.seconds <= MAX_SECONDS,
             "--seconds must be above 0 and at most {MAX_SECONDS}"
         );
@@ -232,6 +236,7 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+        assert!(parse("").unwrap_err().contains("let --self start one"));
     }
 
     #[test]

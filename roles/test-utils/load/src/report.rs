@@ -228,21 +228,34 @@ impl fmt::Display for Shown<Quantiles> {
     }
 }
 
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = match (self.rate, self.channel) {
+            _ if self.figures.tips.is_some() => "new tips".to_owned(),
             (Some(rate), _) => format!("{rate} shares a second on each connection"),
             (None, Some(_)) => format!("{} shares under way on each channel", self.window),
-            (None, None) => format!("{} shares under way on each", self.window),
+            (None, None) => format!("{} shares under way on each connection", self.window),
         };
+        let connections = counted(self.connections, "connection");
         let channels = match self.channel {
-            Some(kind) => format!("connections with {} {kind:?} channels", self.channels),
-            None => "Stratum V1 connections".to_owned(),
+            Some(kind) => {
+                let kind = format!("{kind:?}").to_lowercase();
+                let channels = counted(self.channels, "channel");
+                format!("{connections}, on each {channels} ({kind})")
+            }
+            None => format!("{connections} of Stratum V1"),
         };
         writeln!(
             f,
-            "{}: {} {channels}; {load}; {} rounds of {} s",
-            self.server, self.connections, self.rounds, self.seconds
+            "{}: {channels}; {load}; {} of {} s",
+            self.server,
+            counted(self.rounds, "round"),
+            self.seconds
         )?;
         write!(f, "{}", self.figures)?;
         if let Some(floor) = &self.floor {
