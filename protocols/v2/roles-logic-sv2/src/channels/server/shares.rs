@@ -278,3 +278,61 @@ fn judge(
     });
     (verdict, block)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use super::*;
+    use crate::channels::PayoutId;
+    use crate::channels::server::{Grant, ServerFlags, ServerMessage};
+    use crate::extranonce::{ExtranonceAllocator, ExtranonceLayout};
+    use crate::target::{Difficulty, Target};
+
+    /// No test can mine shares whose difficulties add up to a whole number, so the ledger's answer is made up.
+    #[test]
+    fn an_acknowledgement_says_what_the_ledger_stored() {
+        let mut channels =
+            ServerChannels::new(Arc::new(ServerConfig::default()), ServerFlags::default());
+        let mut extranonces = ExtranonceAllocator::new(ExtranonceLayout::default(), 0).unwrap();
+        let request = mining_sv2::OpenStandardMiningChannel {
+            request_id: 1,
+            user_identity: "alice".try_into().unwrap(),
+            nominal_hash_rate: 0.0,
+            max_target: [0xff; 32].into(),
+        };
+        let checked = channels.request_standard(&request).unwrap();
+        let grant = Grant {
+            payout: PayoutId(0),
+            extranonce_prefix: extranonces.allocate_standard().unwrap(),
+            full_extranonce_size: extranonces.full_size(),
+        };
+        let channel_id = channels.open(checked, grant, Now::default()).unwrap();
+        while channels.poll_output().is_some() {}
+        let mut difficulty = Difficulty::ZERO;
+        for target in [2.5, 4.75] {
+            difficulty += Target::from_difficulty(target).unwrap().difficulty();
+        }
+        let slice = Slice {
+            last_sequence_number: 42,
+            accepted_count: 2,
+            difficulty,
+            opened_at: Now::default().instant,
+        };
+        channels.handle_persisted(PendingAck::new(channel_id, slice));
+        let Some(Output::Send(ServerMessage::SubmitSharesSuccess(success))) =
+            channels.poll_output()
+        else {
+            panic!("the shares are acknowledged")
+        };
+        let expected = SubmitSharesSuccess {
+            channel_id,
+            last_sequence_number: 42,
+            new_submits_accepted_count: 2,
+            new_shares_sum: 7,
+        };
+        assert_eq!(success, expected);
+        channels.handle_persisted(PendingAck::new(channel_id + 1, slice));
+        assert!(channels.poll_output().is_none(), "its channel is gone");
+    }
+}

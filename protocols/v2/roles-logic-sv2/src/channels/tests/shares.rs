@@ -4,13 +4,13 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use mining_sv2::UpdateChannel;
+use mining_sv2::{SubmitSharesExtended, UpdateChannel};
 
 use super::dialogue::{Dialogue, EASY_NBITS, HARD_NBITS, config};
 use crate::accounting::SliceLimits;
 use crate::channels::ChannelKind;
 use crate::channels::client::{ClientError, OpenTerms};
-use crate::channels::server::{MAX_EARLIER_TARGETS, MAX_JOBS, ServerConfig, ServerFlags};
+use crate::channels::server::{MAX_EARLIER_TARGETS, MAX_JOBS, Output, ServerConfig, ServerFlags};
 use crate::share::RejectReason;
 use crate::target::Target;
 
@@ -155,6 +155,32 @@ fn a_stale_share_that_is_a_block_is_a_block() {
         let root = crate::merkle::root_from_path(&txid, block.job.merkle_path());
         assert_eq!(root, block.solution.header.merkle_root);
     }
+}
+
+#[test]
+fn a_block_overtakes_what_waits_to_be_sent() {
+    let mut dialogue = Dialogue::new(config(), ServerFlags::default());
+    dialogue.hub.new_tip(EASY_NBITS, dialogue.now);
+    dialogue.give_work();
+    let id = dialogue.open(ChannelKind::Extended, 0).unwrap();
+    let work = dialogue.work(id);
+    let network = work.tip().network_target;
+    let found = dialogue.find_where(&work, |hash| network.is_met_by(hash));
+    let mut share = SubmitSharesExtended {
+        channel_id: id,
+        sequence_number: 1,
+        job_id: u32::MAX,
+        nonce: found.nonce,
+        ntime: found.ntime,
+        version: found.version,
+        extranonce: found.extranonce.as_slice().try_into().unwrap(),
+    };
+    // Nothing is polled between the two.
+    let _ = dialogue.server.handle_submit_extended(&share, dialogue.now);
+    share.job_id = work.job_id();
+    let _ = dialogue.server.handle_submit_extended(&share, dialogue.now);
+    let first = dialogue.server.poll_output();
+    assert!(matches!(first, Some(Output::SubmitBlock(_))), "{first:?}");
 }
 
 fn limit_target(dialogue: &mut Dialogue, channel_id: u32, difficulty: f64) {
