@@ -6,12 +6,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use mining_sv2::{CloseChannel, SetCustomMiningJob, UpdateChannel};
+use binary_sv2::Encodable;
+use mining_sv2::{
+    CloseChannel, SetCustomMiningJob, SetCustomMiningJobError, SetCustomMiningJobSuccess,
+    UpdateChannel,
+};
 
 use super::dialogue::{Dialogue, HARD_NBITS, TIP_TIME, config};
 use crate::channels::client::OpenTerms;
 use crate::channels::server::{
-    CustomJobRefusal, MAX_JOBS, OpenRefusal, ServerChannels, ServerConfig, ServerFlags,
+    CustomJobRefusal, MAX_JOBS, OpenRefusal, Output, ServerChannels, ServerConfig, ServerFlags,
     UpdateRefusal,
 };
 use crate::channels::{ChannelKind, PayoutId};
@@ -288,6 +292,20 @@ fn custom_jobs_are_refused_where_they_are_not_taken() {
             .handle_set_custom_mining_job(&custom_job(id));
         assert_eq!(refused, Err(CustomJobRefusal::NotSupported));
         assert_eq!(dialogue.server.ignored().custom_jobs_refused, 1);
+        let answer = SetCustomMiningJobError {
+            channel_id: id,
+            request_id: 9,
+            error_code: "jd-not-supported".try_into().unwrap(),
+        };
+        assert_eq!(sent_next(&mut dialogue.server), answer.to_vec());
+    }
+}
+
+/// The bytes of the next message to the client.
+fn sent_next(server: &mut ServerChannels) -> Vec<u8> {
+    match server.poll_output() {
+        Some(Output::Send(message)) => message.to_vec(),
+        other => panic!("{other:?} is no message"),
     }
 }
 
@@ -305,6 +323,7 @@ fn custom_jobs_count_until_one_names_another_tip() {
         server.handle_set_custom_mining_job(&custom_job(99)),
         Err(CustomJobRefusal::UnknownChannel)
     );
+    sent_next(server);
     server.handle_set_custom_mining_job(&request).unwrap();
     let job = Arc::new(Job::from_custom(&request, 20).unwrap());
     let now = dialogue.now;
@@ -316,6 +335,14 @@ fn custom_jobs_count_until_one_names_another_tip() {
     let first = accept([8; 32]);
     let second = accept([8; 32]);
     assert_eq!((first, second), (1, 2));
+    for job_id in [first, second] {
+        let answer = SetCustomMiningJobSuccess {
+            channel_id: ids[0],
+            request_id: 9,
+            job_id,
+        };
+        assert_eq!(sent_next(server), answer.to_vec());
+    }
     let share = |channel_id, job_id| mining_sv2::SubmitSharesExtended {
         channel_id,
         sequence_number: 1,
@@ -703,6 +730,25 @@ fn another_payout_is_another_group_and_jobs_sent_before_still_count() {
         assert!(dialogue.mine(id).outcome.is_ok());
     }
     assert_eq!(dialogue.server.payout_of_group(group), Some(PayoutId(2)));
+}
+
+#[test]
+fn who_takes_standard_jobs_only_is_told_of_no_group() {
+    let mut dialogue = Dialogue::working(STANDARD_ONLY);
+    let ids = [(); 2].map(|()| dialogue.open(ChannelKind::Standard, 0).unwrap());
+    dialogue.sent();
+    dialogue.server.set_payout(&ids, PayoutId(2)).unwrap();
+    dialogue.pump();
+    let expected = ids.map(|id| {
+        [
+            format!("NewMiningJob to {id} future"),
+            format!("SetNewPrevHash to {id}"),
+        ]
+    });
+    assert_eq!(dialogue.sent(), expected.as_flattened());
+    for id in ids {
+        assert!(dialogue.mine(id).outcome.is_ok());
+    }
 }
 
 #[test]
