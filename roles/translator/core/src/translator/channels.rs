@@ -51,6 +51,28 @@ impl Translator {
         }
     }
 
+    /// Has one miner's channel opened for a moment, where miners have other work meanwhile: so that they do not leave it
+    /// for an upstream that refuses them or whose work is wrong. `false` when nobody has anything to lose.
+    pub(super) fn try_channel(&mut self, id: LinkId, now: Now) -> bool {
+        let has_work = self.used.is_some_and(|used| used != id);
+        let miners = self.miners.iter().filter(|(_, miner)| miner.user.is_some());
+        let miners: Vec<_> = miners.map(|(id, _)| id).collect();
+        // Not always the same one: it may be that it alone is refused.
+        let at = self.next_random() as usize % miners.len().max(1);
+        let Some(miner) = miners.get(at).filter(|_| has_work) else {
+            return false;
+        };
+        let request = self.request_channel(*miner, id, now);
+        if let Some((request_id, nominal_hash_rate)) = request
+            && let Some(link) = self.links.get_mut(&id)
+        {
+            link.told_hashrate = nominal_hash_rate;
+            link.requests.insert(request_id, None);
+            self.take_session_outputs(id, now);
+        }
+        request.is_some()
+    }
+
     /// A channel for one miner, unless it has or has asked for one on this link.
     pub(super) fn open_own_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
         let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get_mut(&link_id))
@@ -89,12 +111,31 @@ impl Translator {
     }
 
     fn ask_for_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
-        let nominal = self.config.bridge.nominal_hashrate;
+        let request = self.request_channel(id, link_id, now);
         let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get_mut(&link_id))
         else {
             return;
         };
+        miner.request = request.map(|(request_id, _)| Request {
+            link: link_id,
+            request_id: Some(request_id),
+            size_index: link.size_index,
+        });
+        if let Some((request_id, nominal_hash_rate)) = request {
+            miner.told_hashrate = nominal_hash_rate;
+            link.requests.insert(request_id, Some(id));
+            self.take_session_outputs(link_id, now);
+        } else {
+            self.refuse_channel(id, "no further channel can be asked for", now);
+        }
+    }
+
+    /// Asks for a channel under a miner's name; gives the number of the request, and the hash rate it speaks of.
+    fn request_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) -> Option<(u32, f32)> {
+        let miner = self.miners.find(id)?;
+        let link = self.links.get_mut(&link_id)?;
         let estimate = miner.bridge.hashrate(now);
+        let nominal = self.config.bridge.nominal_hashrate;
         let nominal_hash_rate = if estimate > 0.0 { estimate } else { nominal } as f32;
         let upstream = self.config.upstreams.get(link.upstream);
         let base = upstream.and_then(|upstream| upstream.user_identity.as_deref());
@@ -105,20 +146,9 @@ impl Translator {
             min_extranonce_size: size_asked(link.size_index),
         };
         let identity = identity.try_into().unwrap_or_default();
-        let session = link.session.as_mut();
-        let request = session.and_then(|session| session.open_extended(identity, terms, now).ok());
-        miner.request = request.map(|request_id| Request {
-            link: link_id,
-            request_id: Some(request_id),
-            size_index: link.size_index,
-        });
-        if let Some(request_id) = request {
-            miner.told_hashrate = nominal_hash_rate;
-            link.requests.insert(request_id, Some(id));
-            self.take_session_outputs(link_id, now);
-        } else {
-            self.refuse_channel(id, "no further channel can be asked for", now);
-        }
+        let session = link.session.as_mut()?;
+        let request_id = session.open_extended(identity, terms, now).ok()?;
+        Some((request_id, nominal_hash_rate))
     }
 
     pub(super) fn opened(&mut self, link_id: LinkId, request_id: u32, channel_id: u32, now: Now) {
@@ -195,7 +225,11 @@ impl Translator {
         match owner {
             None if is_size && link.size_index + 1 < EXTRANONCE_SIZES_ASKED.len() => {
                 link.size_index += 1;
-                self.open_common_channel(link_id, now);
+                if self.is_aggregated() {
+                    self.open_common_channel(link_id, now);
+                } else if !self.try_channel(link_id, now) {
+                    self.ready(link_id, now);
+                }
             }
             // It does not take a channel without hash rate; there is none before there is a miner.
             None if link.told_hashrate == 0.0 => {

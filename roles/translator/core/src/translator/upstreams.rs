@@ -161,7 +161,9 @@ impl Translator {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.layout = Some(Layout::usual(self.config.extranonce2_size));
                 }
-                self.ready(id, now);
+                if !self.try_channel(id, now) {
+                    self.ready(id, now);
+                }
             }
             UpstreamEvent::Reconnect { host, port } => self.move_elsewhere(id, host, port, now),
             UpstreamEvent::Channel(event) => self.handle_channel(id, event, now),

@@ -59,6 +59,12 @@ impl Translator {
             Some(_) => ChannelWork::new(work, id.0, name, shown),
         };
         match (made, owner) {
+            (Ok(_), None) if !self.is_aggregated() => {
+                // What was tried is good.
+                let link = id;
+                self.close_channel(ChannelRef { link, channel_id }, "no longer needed", now);
+                self.ready(id, now);
+            }
             (Ok(made), None) => self.common_work(id, Arc::new(made), now),
             (Ok(made), Some(miner)) => {
                 let link = id;

@@ -8,7 +8,7 @@
 
 pub(crate) mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_translation::bridge::BridgeConfig;
 use sv1_api::client::{
-    ClientConfig, ClientEvent, ClientJob, ClientOutput, ClientSession, FoundShare,
+    ClientConfig, ClientEnd, ClientEvent, ClientJob, ClientOutput, ClientSession, FoundShare,
 };
 use sv1_api::server::{CloseReason, ServerConfig};
 use translator_core::{
     ChannelMode, LinkId, LinkOutput, MinerId, MinerOutput, Note, Output, Snapshot, Translator,
-    TranslatorConfig, UpstreamConfig, UpstreamStanding,
+    TranslatorConfig, UpstreamConfig, UpstreamSnapshot, UpstreamStanding, Wake,
 };
 use upstream::{Reach, Upstream};
 
@@ -57,19 +57,42 @@ pub(crate) fn config(mode: ChannelMode, upstreams: usize) -> TranslatorConfig {
 /// An Sv1 miner.
 pub(crate) struct Miner {
     pub(crate) id: MinerId,
+    pub(crate) user: String,
     session: ClientSession,
     pub(crate) jobs: Vec<Arc<ClientJob>>,
     pub(crate) accepted: u64,
     pub(crate) rejected: Vec<String>,
     /// Every line it was sent.
     pub(crate) lines: Vec<String>,
+    /// Why the translator closed the connection.
     pub(crate) closed: Option<CloseReason>,
-    is_gone: bool,
+    /// Why the miner would.
+    pub(crate) ended: Option<ClientEnd>,
+    pub(crate) is_gone: bool,
     nonce: u32,
     is_raw: bool,
+    next_id: u32,
 }
 
 impl Miner {
+    fn new(id: MinerId, config: ClientConfig, is_raw: bool, now: Now) -> Self {
+        Self {
+            id,
+            user: config.user.clone(),
+            session: ClientSession::new(config, now),
+            jobs: Vec::new(),
+            accepted: 0,
+            rejected: Vec::new(),
+            lines: Vec::new(),
+            closed: None,
+            ended: None,
+            is_gone: false,
+            nonce: 0,
+            is_raw,
+            next_id: 9_000,
+        }
+    }
+
     pub(crate) fn last_job(&self) -> Arc<ClientJob> {
         self.jobs.last().expect("a job").clone()
     }
@@ -78,9 +101,47 @@ impl Miner {
         self.lines.iter().any(|line| line.contains(what))
     }
 
+    /// Whether it mines on as if nothing had happened.
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        let is_told = self.was_told("client.reconnect") || self.was_told("mining.set_extranonce");
+        self.closed.is_none() && self.ended.is_none() && !is_told
+    }
+
     pub(crate) fn session_name(&self) -> String {
         self.session.session().expect("subscribed").to_owned()
     }
+
+    /// A share of the job, another one each time.
+    pub(crate) fn find(&mut self, job: &ClientJob) -> (Vec<u8>, u32) {
+        let extranonce2 = vec![5; job.extranonce2_size()];
+        loop {
+            self.nonce += 1;
+            let share = FoundShare {
+                extranonce2: &extranonce2,
+                ntime: job.notify().ntime,
+                nonce: self.nonce,
+                version: job.notify().version,
+            };
+            if job.target().is_met_by(&job.header(&share).hash()) {
+                return (extranonce2, self.nonce);
+            }
+        }
+    }
+}
+
+/// The answer to a request: its result, or the number and text of its error.
+pub(crate) type Answer = Result<String, (i64, String)>;
+
+/// Reads the line that answers a request.
+pub(crate) fn answer(line: &str) -> Answer {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap();
+    if let Some(error) = json["error"].as_array() {
+        return Err((
+            error[0].as_i64().unwrap(),
+            error[1].as_str().unwrap().to_owned(),
+        ));
+    }
+    Ok(json["result"].to_string())
 }
 
 pub(crate) struct World {
@@ -90,27 +151,46 @@ pub(crate) struct World {
     pub(crate) miners: Vec<Miner>,
     /// Connections under way, and the upstream that each goes to.
     links: BTreeMap<LinkId, usize>,
+    /// Miners and connections to be looked at.
+    busy: BTreeSet<usize>,
+    busy_links: BTreeSet<LinkId>,
+    places_of: BTreeMap<MinerId, usize>,
     pub(crate) notes: Vec<Note>,
     /// Where connections were made to, in order.
     pub(crate) connects: Vec<String>,
+    /// What becomes of attempts to connect there, whatever the upstream.
+    pub(crate) places: BTreeMap<String, Reach>,
 }
 
 impl World {
     /// The translator with so many upstreams, all of them well.
     pub(crate) fn new(config: TranslatorConfig) -> Self {
+        Self::prepared(config, |_| {})
+    }
+
+    /// The translator with upstreams of which some are not well.
+    pub(crate) fn prepared(
+        config: TranslatorConfig,
+        prepare: impl FnOnce(&mut Vec<Upstream>),
+    ) -> Self {
         let now = Now {
             instant: Instant::from_secs(1_000),
             unix_secs: u64::from(START_SECS),
         };
-        let upstreams = config.upstreams.iter().map(|_| Upstream::new());
+        let mut upstreams = config.upstreams.iter().map(|_| Upstream::new()).collect();
+        prepare(&mut upstreams);
         let mut world = Self {
-            upstreams: upstreams.collect(),
+            upstreams,
             translator: Translator::new(Arc::new(config), [7; 16], now).unwrap(),
             now,
             miners: Vec::new(),
             links: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            busy_links: BTreeSet::new(),
+            places_of: BTreeMap::new(),
             notes: Vec::new(),
             connects: Vec::new(),
+            places: BTreeMap::new(),
         };
         world.run();
         world
@@ -129,46 +209,107 @@ impl World {
     }
 
     pub(crate) fn miner_with(&mut self, config: ClientConfig) -> usize {
-        let id = self.translator.miner_connected(self.now).expect("room");
-        self.miners.push(Miner {
-            id,
-            session: ClientSession::new(config, self.now),
-            jobs: Vec::new(),
-            accepted: 0,
-            rejected: Vec::new(),
-            lines: Vec::new(),
-            closed: None,
-            is_gone: false,
-            nonce: 0,
-            is_raw: false,
-        });
+        let miner = self.connects_as(config, false);
         self.run();
-        self.miners.len() - 1
+        miner
+    }
+
+    fn connects_as(&mut self, config: ClientConfig, is_raw: bool) -> usize {
+        let id = self.translator.miner_connected(self.now).expect("room");
+        let miner = self.miners.len();
+        assert_eq!(
+            self.places_of.insert(id, miner),
+            None,
+            "an id of another miner"
+        );
+        self.miners.push(Miner::new(id, config, is_raw, self.now));
+        self.busy.insert(miner);
+        miner
+    }
+
+    /// So many miners, at work.
+    pub(crate) fn crowd(&mut self, count: usize) -> Vec<usize> {
+        let names = (0..count).map(|i| format!("alice.rig{i}"));
+        names.map(|name| self.miner(&name)).collect()
+    }
+
+    /// A miner that comes back to its session.
+    pub(crate) fn comes_back(&mut self, user: &str, session: String) -> usize {
+        self.miner_with(ClientConfig {
+            user_agent: "cpuminer/2.5.1".to_owned(),
+            session: Some(session),
+            ..ClientConfig::new("translator.example", user)
+        })
     }
 
     /// A miner whose lines the test writes.
     pub(crate) fn raw_miner(&mut self) -> usize {
-        let id = self.translator.miner_connected(self.now).expect("room");
         let config = ClientConfig::new("translator.example", "raw");
-        self.miners.push(Miner {
-            id,
-            session: ClientSession::new(config, self.now),
-            jobs: Vec::new(),
-            accepted: 0,
-            rejected: Vec::new(),
-            lines: Vec::new(),
-            closed: None,
-            is_gone: false,
-            nonce: 0,
-            is_raw: true,
-        });
-        self.miners.len() - 1
+        self.connects_as(config, true)
+    }
+
+    /// A miner whose lines the test writes, at work.
+    pub(crate) fn raw_worker(&mut self, agent: &str, user: &str) -> usize {
+        let miner = self.raw_miner();
+        self.asks(miner, "mining.subscribe", &format!(r#""{agent}""#))
+            .unwrap();
+        let params = format!(r#""{user}","x""#);
+        self.asks(miner, "mining.authorize", &params).unwrap();
+        self.miners[miner].user = user.to_owned();
+        miner
     }
 
     pub(crate) fn sends(&mut self, miner: usize, line: &str) {
         let id = self.miners[miner].id;
         self.translator.handle_line(id, line.as_bytes(), self.now);
+        self.busy.insert(miner);
         self.run();
+    }
+
+    /// Sends a request under a number of its own, and gives that.
+    pub(crate) fn requests(&mut self, miner: usize, method: &str, params: &str) -> u32 {
+        self.miners[miner].next_id += 1;
+        let id = self.miners[miner].next_id;
+        self.sends(
+            miner,
+            &format!(r#"{{"id":{id},"method":"{method}","params":[{params}]}}"#),
+        );
+        id
+    }
+
+    /// The answer to a request, if it has come.
+    pub(crate) fn answer_to(&self, miner: usize, id: u32) -> Option<Answer> {
+        let start = format!(r#"{{"id":{id},"#);
+        let mut lines = self.miners[miner].lines.iter();
+        lines
+            .find(|line| line.starts_with(&start))
+            .map(|line| answer(line))
+    }
+
+    /// Sends a request, and gives its answer.
+    pub(crate) fn asks(&mut self, miner: usize, method: &str, params: &str) -> Answer {
+        let id = self.requests(miner, method, params);
+        let answer = self.answer_to(miner, id).expect("an answer");
+        if method == "mining.submit" && answer.is_ok() {
+            self.miners[miner].accepted += 1;
+        }
+        answer
+    }
+
+    /// Hands in a share of a job, also of one that the miner knows to be stale.
+    pub(crate) fn late_share(&mut self, miner: usize, job: &ClientJob) -> Answer {
+        let (extranonce2, nonce) = self.miners[miner].find(job);
+        let extranonce2: String = extranonce2
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let params = format!(
+            r#""{}","{}","{extranonce2}","{:08x}","{nonce:08x}""#,
+            self.miners[miner].user,
+            job.notify().job_id,
+            job.notify().ntime,
+        );
+        self.asks(miner, "mining.submit", &params)
     }
 
     pub(crate) fn leaves(&mut self, miner: usize) {
@@ -184,27 +325,31 @@ impl World {
         self.mine_on(miner, &job);
     }
 
-    pub(crate) fn mine_on(&mut self, miner: usize, job: &ClientJob) {
-        let miner = &mut self.miners[miner];
-        let extranonce2 = vec![5; job.extranonce2_size()];
-        loop {
-            miner.nonce += 1;
-            let share = FoundShare {
-                extranonce2: &extranonce2,
-                ntime: job.notify().ntime,
-                nonce: miner.nonce,
-                version: job.notify().version,
-            };
-            if job.target().is_met_by(&job.header(&share).hash()) {
-                // The session refuses what it knows to be stale; that is the test's own business.
-                let _ = miner.session.submit(job, &share);
-                break;
+    /// A share of each miner that is there.
+    pub(crate) fn mine_all(&mut self) {
+        for miner in 0..self.miners.len() {
+            if !self.miners[miner].is_gone {
+                self.mine(miner);
             }
         }
+    }
+
+    pub(crate) fn mine_on(&mut self, miner: usize, job: &ClientJob) {
+        self.busy.insert(miner);
+        let miner = &mut self.miners[miner];
+        let (extranonce2, nonce) = miner.find(job);
+        let share = FoundShare {
+            extranonce2: &extranonce2,
+            ntime: job.notify().ntime,
+            nonce,
+            version: job.notify().version,
+        };
+        // The session refuses what it knows to be stale; that is the test's own business.
+        let _ = miner.session.submit(job, &share);
         self.run();
     }
 
-    /// Lets messages go to and fro until nobody has anything to say.
+    /// Lets messages go to and fro until nobody has anything to say. Whom the translator does not wake has nothing to do.
     pub(crate) fn run(&mut self) {
         loop {
             let mut is_idle = true;
@@ -212,13 +357,20 @@ impl World {
                 is_idle = false;
                 self.handle_output(output);
             }
-            while self.translator.poll_wake().is_some() {}
-            let links: Vec<_> = self.links.iter().map(|(id, at)| (*id, *at)).collect();
-            for (id, at) in links {
-                is_idle &= !self.pump_link(id, at);
+            while let Some(wake) = self.translator.poll_wake() {
+                match wake {
+                    Wake::Miner(id) => self.busy.extend(self.places_of.get(&id)),
+                    Wake::Link(id) => drop(self.busy_links.insert(id)),
+                }
             }
-            for index in 0..self.miners.len() {
+            while let Some(index) = self.busy.pop_first() {
                 is_idle &= !self.pump_miner(index);
+            }
+            self.busy_links.extend(self.links.keys());
+            while let Some(id) = self.busy_links.pop_first() {
+                if let Some(at) = self.links.get(&id) {
+                    is_idle &= !self.pump_link(id, *at);
+                }
             }
             if is_idle {
                 return;
@@ -231,10 +383,11 @@ impl World {
             Output::Note(note) => return self.notes.push(note),
             Output::Connect(connect) => connect,
         };
-        self.connects
-            .push(format!("{}:{}", connect.host, connect.port));
+        let place = format!("{}:{}", connect.host, connect.port);
         let upstream = &mut self.upstreams[connect.upstream];
-        match upstream.reach {
+        let reach = self.places.get(&place).copied();
+        self.connects.push(place);
+        match reach.unwrap_or(upstream.reach) {
             Reach::Up => {
                 upstream.connected(connect.link);
                 self.links.insert(connect.link, connect.upstream);
@@ -303,6 +456,7 @@ impl World {
                 _ if miner.is_raw => {}
                 ClientOutput::Send(line) => {
                     is_any = true;
+                    self.busy.insert(index);
                     self.translator
                         .handle_line(miner.id, line.as_bytes(), self.now);
                 }
@@ -311,26 +465,33 @@ impl World {
                 ClientOutput::Event(ClientEvent::Rejected { error, .. }) => {
                     miner.rejected.push(error.message);
                 }
-                ClientOutput::Event(_) | ClientOutput::Close(_) => {}
+                ClientOutput::Close(end) => miner.ended = Some(end),
+                ClientOutput::Event(_) => {}
             }
         }
         is_any
     }
 
-    /// The next moment at which something is due, and what.
+    /// The next moment at which something is due.
     fn next_due(&self) -> Option<Instant> {
         let links = self.links.keys();
         let links = links.filter_map(|id| self.translator.poll_link_timeout(*id));
-        let miners = self.miners.iter().filter(|miner| !miner.is_gone);
-        let miners = miners.flat_map(|miner| {
-            let session = miner.session.poll_timeout().filter(|_| !miner.is_raw);
-            [self.translator.poll_miner_timeout(miner.id), session]
-        });
-        let timers = links.chain(miners.flatten());
+        let miners = self.miners.iter().filter_map(|miner| self.miner_due(miner));
+        let timers = links.chain(miners);
         timers.chain(self.translator.poll_timeout()).min()
     }
 
+    fn miner_due(&self, miner: &Miner) -> Option<Instant> {
+        if miner.is_gone {
+            return None;
+        }
+        let session = miner.session.poll_timeout().filter(|_| !miner.is_raw);
+        let timers = [self.translator.poll_miner_timeout(miner.id), session];
+        timers.into_iter().flatten().min()
+    }
+
     pub(crate) fn waits(&mut self, duration: Duration) {
+        self.run();
         let end = self.now.after(duration);
         let mut turns = 0;
         while let Some(due) = self.next_due().filter(|due| *due <= end.instant) {
@@ -353,10 +514,13 @@ impl World {
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             self.translator.handle_link_timeout(id, now);
         }
-        for miner in &mut self.miners {
-            if !miner.is_gone {
+        for index in 0..self.miners.len() {
+            let miner = &self.miners[index];
+            if self.miner_due(miner).is_some_and(|due| due <= now.instant) {
+                let miner = &mut self.miners[index];
                 self.translator.handle_miner_timeout(miner.id, now);
                 miner.session.handle_timeout(now);
+                self.busy.insert(index);
             }
         }
     }
@@ -406,7 +570,45 @@ impl World {
         self.links.len()
     }
 
-    /// Each accepted share has gone somewhere, and nothing is counted twice.
+    /// The newest connection to an upstream.
+    pub(crate) fn last_link(&self, at: usize) -> LinkId {
+        let links = self.links.iter().filter(|(_, upstream)| **upstream == at);
+        links.map(|(id, _)| *id).next_back().expect("a connection")
+    }
+
+    /// Breaks one connection.
+    pub(crate) fn cut_link(&mut self, id: LinkId) {
+        let at = self.links.remove(&id).expect("a connection");
+        self.upstreams[at].disconnected(id);
+        self.translator
+            .link_closed(id, "the peer closed the connection", self.now);
+        self.run();
+    }
+
+    /// What an operator was told of failures of an upstream.
+    pub(crate) fn failures(&self, at: usize) -> Vec<String> {
+        let reason = |note: &'_ Note| match note {
+            Note::Failed { upstream, reason } if *upstream == at => Some(reason.clone()),
+            _ => None,
+        };
+        self.notes.iter().filter_map(reason).collect()
+    }
+
+    /// Bytes that no message is made of, or that someone else made.
+    pub(crate) fn upstream_sends(
+        &mut self,
+        id: LinkId,
+        extension_type: u16,
+        msg_type: u8,
+        payload: &[u8],
+    ) {
+        let now = self.now;
+        self.translator
+            .handle_link_frame(id, extension_type, msg_type, payload, now);
+        self.run();
+    }
+
+    /// Each accepted share has gone somewhere, nothing is counted twice, and what was acknowledged is counted.
     pub(crate) fn assert_books_balance(&self) {
         let snapshot = self.snapshot();
         let upstream = snapshot.upstream;
@@ -418,7 +620,18 @@ impl World {
         let waiting = upstream.passed_on - upstream.accepted - upstream.rejected - upstream.lost;
         let unanswered: usize = self.upstreams.iter().map(Upstream::unanswered).sum();
         assert_eq!(waiting as usize, unanswered, "{upstream:?}");
+        for (seen, real) in snapshot.upstreams.iter().zip(&self.upstreams) {
+            assert_eq!(seen.accepted, real.acknowledged, "{seen:?}");
+            assert_eq!(seen.rejected.values().sum::<u64>(), real.rejected);
+        }
         let heard: u64 = self.miners.iter().map(|miner| miner.accepted).sum();
         assert_eq!(heard, snapshot.accepted);
+        let of_miners =
+            |count: fn(&UpstreamSnapshot) -> u64| snapshot.upstreams.iter().map(count).sum::<u64>();
+        assert_eq!(of_miners(|upstream| upstream.accepted), upstream.accepted);
+        assert_eq!(
+            of_miners(|upstream| upstream.rejected.values().sum()),
+            upstream.rejected
+        );
     }
 }

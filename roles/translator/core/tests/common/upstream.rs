@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use binary_sv2::{IntoOwned, Str0255};
 use common_messages_sv2::{CommonMessage, Reconnect, SetupConnectionError, SetupConnectionSuccess};
 use const_sv2::EXTENSION_WORKER_IDENTITY;
-use extensions_sv2::{ExtensionNegotiationMessage, RequestExtensionsSuccess};
+use extensions_sv2::{
+    ExtensionNegotiationMessage, RequestExtensionsError, RequestExtensionsSuccess,
+};
 use mining_sv2::{
-    CloseChannel, MiningMessage, NewExtendedMiningJob, OpenExtendedMiningChannelSuccess,
-    OpenMiningChannelError, SetExtranoncePrefix, SetGroupChannel, SetNewPrevHash, SetTarget,
-    SubmitSharesError, SubmitSharesExtended, SubmitSharesSuccess, UpdateChannel,
+    CloseChannel, MiningMessage, NewExtendedMiningJob, OpenExtendedMiningChannel,
+    OpenExtendedMiningChannelSuccess, OpenMiningChannelError, SetExtranoncePrefix, SetGroupChannel,
+    SetNewPrevHash, SetTarget, SubmitSharesError, SubmitSharesExtended, SubmitSharesSuccess,
+    UpdateChannel,
 };
 use roles_logic_sv2::messages::AnyMessage;
 use roles_logic_sv2::upstream::OutgoingShare;
@@ -60,6 +63,12 @@ pub(crate) struct Upstream {
     pub(crate) withholds_work: bool,
     /// Bytes that miners roll on new channels.
     pub(crate) extranonce_size: u16,
+    /// Grants that size to those too that ask for more.
+    pub(crate) ignores_sizes: bool,
+    /// Refuses to go on without this extension.
+    pub(crate) requires: Option<u16>,
+    /// Says nothing at all, whatever is sent.
+    pub(crate) is_mute: bool,
     pub(crate) target: [u8; 32],
     /// Answers shares: `None` for not at all.
     pub(crate) verdict: Option<Result<(), &'static str>>,
@@ -73,7 +82,12 @@ pub(crate) struct Upstream {
     pub(crate) shares: Vec<(LinkId, SubmitSharesExtended<'static>)>,
     pub(crate) workers: Vec<Option<String>>,
     pub(crate) connections: usize,
-    unanswered: BTreeMap<LinkId, usize>,
+    pub(crate) extension_requests: usize,
+    /// Shares acknowledged and rejected by what was read of us.
+    pub(crate) acknowledged: u64,
+    pub(crate) rejected: u64,
+    /// Shares that wait for an answer: connection, channel, number.
+    waiting: Vec<(LinkId, u32, u32)>,
     wires: BTreeMap<LinkId, Wire>,
     next_channel: u32,
     next_job: u32,
@@ -91,6 +105,9 @@ impl Upstream {
             ignores_opens: false,
             withholds_work: false,
             extranonce_size: 12,
+            ignores_sizes: false,
+            requires: None,
+            is_mute: false,
             target: [0xff; 32],
             verdict: Some(Ok(())),
             may_roll: true,
@@ -102,7 +119,10 @@ impl Upstream {
             shares: Vec::new(),
             workers: Vec::new(),
             connections: 0,
-            unanswered: BTreeMap::new(),
+            extension_requests: 0,
+            acknowledged: 0,
+            rejected: 0,
+            waiting: Vec::new(),
             wires: BTreeMap::new(),
             next_channel: GROUP,
             next_job: 0,
@@ -118,17 +138,73 @@ impl Upstream {
 
     pub(crate) fn disconnected(&mut self, link: LinkId) {
         self.wires.remove(&link);
-        self.unanswered.remove(&link);
+        self.waiting.retain(|(waiting, ..)| *waiting != link);
         self.channels.retain(|channel| channel.link != link);
     }
 
     pub(crate) fn says(&mut self, link: LinkId) -> Option<AnyMessage<'static>> {
-        self.wires.get_mut(&link)?.out.pop_front()
+        let wire = self.wires.get_mut(&link)?;
+        if self.is_mute {
+            wire.out.clear();
+        }
+        let message = wire.out.pop_front()?;
+        match &message {
+            AnyMessage::Mining(MiningMessage::SubmitSharesSuccess(message)) => {
+                self.acknowledged += u64::from(message.new_submits_accepted_count);
+            }
+            AnyMessage::Mining(MiningMessage::SubmitSharesError(_)) => self.rejected += 1,
+            _ => {}
+        }
+        Some(message)
     }
 
     /// Shares on connections that are there which wait for an answer.
     pub(crate) fn unanswered(&self) -> usize {
-        self.unanswered.values().sum()
+        self.waiting.len()
+    }
+
+    /// Answers so many of the shares that wait, the oldest first: what is accepted together, as servers do.
+    pub(crate) fn answers(&mut self, count: usize, verdict: Result<(), &'static str>) {
+        let count = count.min(self.waiting.len());
+        let answered: Vec<_> = self.waiting.drain(..count).collect();
+        let mut accepted: BTreeMap<(LinkId, u32), (u32, u32)> = BTreeMap::new();
+        for (link, channel_id, sequence_number) in answered {
+            match verdict {
+                Ok(()) => {
+                    let entry = accepted.entry((link, channel_id)).or_default();
+                    *entry = (sequence_number, entry.1 + 1);
+                }
+                Err(code) => self.rejects(link, channel_id, sequence_number, code),
+            }
+        }
+        for ((link, channel_id), (last, count)) in accepted {
+            self.acknowledges(link, channel_id, last, count);
+        }
+    }
+
+    pub(crate) fn acknowledges(&mut self, link: LinkId, channel_id: u32, last: u32, count: u32) {
+        let message = SubmitSharesSuccess {
+            channel_id,
+            last_sequence_number: last,
+            new_submits_accepted_count: count,
+            new_shares_sum: count.into(),
+        };
+        self.mining(link, message);
+    }
+
+    pub(crate) fn rejects(
+        &mut self,
+        link: LinkId,
+        channel_id: u32,
+        sequence_number: u32,
+        code: &'static str,
+    ) {
+        let message = SubmitSharesError {
+            channel_id,
+            sequence_number,
+            error_code: code.try_into().unwrap(),
+        };
+        self.mining(link, message);
     }
 
     pub(crate) fn say(&mut self, link: LinkId, message: impl Into<AnyMessage<'static>>) {
@@ -137,7 +213,7 @@ impl Upstream {
         }
     }
 
-    fn mining(&mut self, link: LinkId, message: impl Into<MiningMessage<'static>>) {
+    pub(crate) fn mining(&mut self, link: LinkId, message: impl Into<MiningMessage<'static>>) {
         self.say(link, message.into());
     }
 
@@ -164,6 +240,15 @@ impl Upstream {
             AnyMessage::ExtensionNegotiation(ExtensionNegotiationMessage::RequestExtensions(
                 request,
             )) if self.knows_extensions => {
+                self.extension_requests += 1;
+                if let Some(extension) = self.requires {
+                    let answer = RequestExtensionsError {
+                        request_id: request.request_id,
+                        unsupported_extensions: Vec::new().try_into().unwrap(),
+                        required_extensions: vec![extension].try_into().unwrap(),
+                    };
+                    return self.say(link, ExtensionNegotiationMessage::from(answer));
+                }
                 let answer = RequestExtensionsSuccess {
                     request_id: request.request_id,
                     supported_extensions: vec![EXTENSION_WORKER_IDENTITY].try_into().unwrap(),
@@ -178,55 +263,58 @@ impl Upstream {
 
     fn takes_mining(&mut self, link: LinkId, message: &MiningMessage<'static>) {
         match message {
-            MiningMessage::OpenExtendedMiningChannel(open) => {
-                self.opens += 1;
-                if self.ignores_opens {
-                    return;
-                }
-                let too_large = open.min_extranonce_size > self.extranonce_size;
-                let refusal = self
-                    .refuses_opens
-                    .or(too_large.then_some("min-extranonce-size-too-large"));
-                if let Some(code) = refusal {
-                    return self.mining(
-                        link,
-                        OpenMiningChannelError {
-                            request_id: open.request_id,
-                            error_code: code.try_into().unwrap(),
-                        },
-                    );
-                }
-                self.next_channel += 1;
-                let channel_id = self.next_channel;
-                self.channels.push(Channel {
-                    link,
-                    id: channel_id,
-                    identity: open.user_identity.as_str().unwrap().to_owned(),
-                    nominal_hash_rate: open.nominal_hash_rate,
-                    max_target: open.max_target.0,
-                    min_extranonce_size: open.min_extranonce_size,
-                });
-                let prefix = channel_id.to_be_bytes();
-                let opened = OpenExtendedMiningChannelSuccess {
-                    request_id: open.request_id,
-                    channel_id,
-                    target: self.target.into(),
-                    extranonce_size: self.extranonce_size,
-                    extranonce_prefix: prefix.as_slice().try_into().unwrap(),
-                    group_channel_id: GROUP,
-                };
-                self.mining(link, opened.into_owned());
-                if !self.withholds_work {
-                    self.first_work(link, channel_id);
-                }
-            }
+            MiningMessage::OpenExtendedMiningChannel(open) => self.takes_open(link, open),
             MiningMessage::UpdateChannel(update) => self.updates.push(*update),
             MiningMessage::CloseChannel(close) => {
                 self.closes.push(close.channel_id);
                 self.channels
                     .retain(|channel| channel.id != close.channel_id);
+                self.waiting.retain(|(_, id, _)| *id != close.channel_id);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn takes_open(&mut self, link: LinkId, open: &OpenExtendedMiningChannel<'static>) {
+        self.opens += 1;
+        if self.ignores_opens {
+            return;
+        }
+        let too_large = open.min_extranonce_size > self.extranonce_size && !self.ignores_sizes;
+        let refusal = self
+            .refuses_opens
+            .or(too_large.then_some("min-extranonce-size-too-large"));
+        if let Some(code) = refusal {
+            return self.mining(
+                link,
+                OpenMiningChannelError {
+                    request_id: open.request_id,
+                    error_code: code.try_into().unwrap(),
+                },
+            );
+        }
+        self.next_channel += 1;
+        let channel_id = self.next_channel;
+        self.channels.push(Channel {
+            link,
+            id: channel_id,
+            identity: open.user_identity.as_str().unwrap().to_owned(),
+            nominal_hash_rate: open.nominal_hash_rate,
+            max_target: open.max_target.0,
+            min_extranonce_size: open.min_extranonce_size,
+        });
+        let prefix = channel_id.to_be_bytes();
+        let opened = OpenExtendedMiningChannelSuccess {
+            request_id: open.request_id,
+            channel_id,
+            target: self.target.into(),
+            extranonce_size: self.extranonce_size,
+            extranonce_prefix: prefix.as_slice().try_into().unwrap(),
+            group_channel_id: GROUP,
+        };
+        self.mining(link, opened.into_owned());
+        if !self.withholds_work {
+            self.first_work(link, channel_id);
         }
     }
 
@@ -236,24 +324,9 @@ impl Upstream {
         self.shares.push((link, message));
         self.workers.push(worker.map(|worker| worker.to_string()));
         match self.verdict {
-            Some(Ok(())) => self.mining(
-                link,
-                SubmitSharesSuccess {
-                    channel_id,
-                    last_sequence_number: sequence_number,
-                    new_submits_accepted_count: 1,
-                    new_shares_sum: 1,
-                },
-            ),
-            Some(Err(code)) => self.mining(
-                link,
-                SubmitSharesError {
-                    channel_id,
-                    sequence_number,
-                    error_code: code.try_into().unwrap(),
-                },
-            ),
-            None => *self.unanswered.entry(link).or_default() += 1,
+            Some(Ok(())) => self.acknowledges(link, channel_id, sequence_number, 1),
+            Some(Err(code)) => self.rejects(link, channel_id, sequence_number, code),
+            None => self.waiting.push((link, channel_id, sequence_number)),
         }
     }
 
