@@ -103,15 +103,15 @@ impl RawTls {
             }
             (None, Some(_)) => {
                 let fix = "name the certificate's file, or no key";
-                return Err(Invalid::new(&key("certificate"), "is missing", fix));
+                return Err(Invalid::new(key("certificate"), "is missing", fix));
             }
             (Some(_), None) => {
                 let fix = "name the key's file, or no certificate";
-                return Err(Invalid::new(&key("key"), "is missing", fix));
+                return Err(Invalid::new(key("key"), "is missing", fix));
             }
         };
         let server =
-            server.map_err(|error| Invalid::new(&key("certificate"), error.to_string(), ""))?;
+            server.map_err(|error| Invalid::new(key("certificate"), error.to_string(), ""))?;
         Ok(Some(TlsListen { address, server }))
     }
 }
