@@ -188,7 +188,7 @@ impl Feed {
                 backoff = Backoff::new(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX);
             }
             let pause = backoff.next_pause(random_u32());
-            tracing::warn!(%reason, pause_ms = pause.as_millis(), "no connection to the template source; trying again");
+            self.log_lost(&reason, pause);
             self.snapshot.send_modify(|snapshot| {
                 snapshot.is_connected = false;
                 snapshot.failures += 1;
@@ -197,6 +197,26 @@ impl Feed {
             if self.meanwhile(tokio::time::sleep(pause)).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// The same reason is told once: how the pool stands is said every minute.
+    fn log_lost(&self, reason: &str, pause: Duration) {
+        let pause_ms = pause.as_millis();
+        let is_news = {
+            let last = self.snapshot.borrow();
+            last.is_connected || last.last_failure != reason
+        };
+        match is_news {
+            true => tracing::warn!(
+                reason,
+                "no connection to the template source; trying again until there is one"
+            ),
+            false => tracing::debug!(
+                reason,
+                pause_ms,
+                "still no connection to the template source"
+            ),
         }
     }
 
@@ -405,6 +425,7 @@ fn setup_message<'a>(request: &SetupRequest, endpoint: &'a Endpoint) -> SetupCon
         vendor: concat!("stratum-pool ", env!("CARGO_PKG_VERSION"))
             .try_into()
             .unwrap_or_default(),
+        hardware_version: std::env::consts::OS.try_into().unwrap_or_default(),
         ..setup::Endpoint::default()
     })
 }
