@@ -155,6 +155,7 @@ pub(crate) struct World {
     busy: BTreeSet<usize>,
     busy_links: BTreeSet<LinkId>,
     places_of: BTreeMap<MinerId, usize>,
+    place_of: BTreeMap<LinkId, String>,
     pub(crate) notes: Vec<Note>,
     /// Where connections were made to, in order.
     pub(crate) connects: Vec<String>,
@@ -188,6 +189,7 @@ impl World {
             busy: BTreeSet::new(),
             busy_links: BTreeSet::new(),
             places_of: BTreeMap::new(),
+            place_of: BTreeMap::new(),
             notes: Vec::new(),
             connects: Vec::new(),
             places: BTreeMap::new(),
@@ -386,6 +388,7 @@ impl World {
         let place = format!("{}:{}", connect.host, connect.port);
         let upstream = &mut self.upstreams[connect.upstream];
         let reach = self.places.get(&place).copied();
+        self.place_of.insert(connect.link, place.clone());
         self.connects.push(place);
         match reach.unwrap_or(upstream.reach) {
             Reach::Up => {
@@ -574,6 +577,22 @@ impl World {
     pub(crate) fn last_link(&self, at: usize) -> LinkId {
         let links = self.links.iter().filter(|(_, upstream)| **upstream == at);
         links.map(|(id, _)| *id).next_back().expect("a connection")
+    }
+
+    /// The connection to a place.
+    pub(crate) fn link_to(&self, at: usize, place: &str) -> LinkId {
+        let links = self.links.iter().filter(|(_, upstream)| **upstream == at);
+        let mut links = links.map(|(id, _)| *id);
+        let is_there = |id: &LinkId| self.place_of.get(id).is_some_and(|of| of == place);
+        links.find(is_there).expect("a connection")
+    }
+
+    /// An attempt to connect of which nothing was heard succeeds now.
+    pub(crate) fn connects_at_last(&mut self, id: LinkId) {
+        let at = self.links[&id];
+        self.upstreams[at].connected(id);
+        self.translator.link_connected(id, self.now);
+        self.run();
     }
 
     /// Breaks one connection.
