@@ -108,11 +108,10 @@ fn keys(configuration: &str) -> BTreeSet<String> {
     let mut section = "";
     let mut keys = BTreeSet::new();
     for line in configuration.lines() {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            section = name;
+        // A table of which there may be several has two brackets, and is commented out where there is none by default.
+        let head = line.trim_start_matches('#').strip_prefix('[');
+        if let Some(name) = head.and_then(|rest| rest.strip_suffix(']')) {
+            section = name.trim_start_matches('[').trim_end_matches(']');
         } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
             && is_name(key)
         {
@@ -191,11 +190,11 @@ mod tests {
 
     #[test]
     fn keys_are_read_from_configurations_and_documents() {
-        let configuration =
-            "# Prose = prose.\n[listen]\nport = 1\n#key = \"\"\n[listen.tls]\nkey = \"\"\n";
-        let expected = ["listen.key", "listen.port", "listen.tls.key"].map(str::to_owned);
+        let configuration = "# Prose = prose.\n#[[pools]]\n#url = \"\"\n[listen]\nport = 1\n#key = \"\"\n[listen.tls]\nkey = \"\"\n";
+        let expected =
+            ["listen.key", "listen.port", "listen.tls.key", "pools.url"].map(str::to_owned);
         assert_eq!(keys(configuration), expected.clone().into());
-        let text = "see `listen.port`, `listen.key = 3`, `listen.tls.key`, `docs`, `Cargo.toml` and listen.no";
+        let text = "see `listen.port`, `listen.key = 3`, `listen.tls.key`, `pools.url`, `docs`, `Cargo.toml` and listen.no";
         assert_eq!(named_keys(text), expected.into());
     }
 }
