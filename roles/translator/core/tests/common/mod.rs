@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::share::ShareLimits;
+use roles_logic_sv2::target::Target;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_translation::bridge::BridgeConfig;
 use sv1_api::client::{
@@ -101,10 +102,27 @@ impl Miner {
         self.lines.iter().any(|line| line.contains(what))
     }
 
+    /// Whether it was ever sent a job.
+    pub(crate) fn has_job(&self) -> bool {
+        self.was_told(r#""method":"mining.notify""#)
+    }
+
     /// Whether it mines on as if nothing had happened.
     pub(crate) fn is_undisturbed(&self) -> bool {
         let is_told = self.was_told("client.reconnect") || self.was_told("mining.set_extranonce");
         self.closed.is_none() && self.ended.is_none() && !is_told
+    }
+
+    /// What it was given to begin its extranonce with, and the bytes that it rolls.
+    pub(crate) fn extranonce(&self) -> (String, u64) {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|line| line.contains("mining.set_difficulty\",\""));
+        let json: serde_json::Value = serde_json::from_str(line.expect("subscribed")).unwrap();
+        let result = &json["result"];
+        (
+            result[1].as_str().unwrap().to_owned(),
+            result[2].as_u64().unwrap(),
+        )
     }
 
     pub(crate) fn session_name(&self) -> String {
@@ -113,6 +131,10 @@ impl Miner {
 
     /// A share of the job, another one each time.
     pub(crate) fn find(&mut self, job: &ClientJob) -> (Vec<u8>, u32) {
+        self.find_below(job, *job.target())
+    }
+
+    fn find_below(&mut self, job: &ClientJob, target: Target) -> (Vec<u8>, u32) {
         let extranonce2 = vec![5; job.extranonce2_size()];
         loop {
             self.nonce += 1;
@@ -122,7 +144,7 @@ impl Miner {
                 nonce: self.nonce,
                 version: job.notify().version,
             };
-            if job.target().is_met_by(&job.header(&share).hash()) {
+            if target.is_met_by(&job.header(&share).hash()) {
                 return (extranonce2, self.nonce);
             }
         }
@@ -337,9 +359,20 @@ impl World {
     }
 
     pub(crate) fn mine_on(&mut self, miner: usize, job: &ClientJob) {
+        self.mine_below(miner, job, *job.target());
+    }
+
+    /// Finds a block, which need not be a share.
+    pub(crate) fn mine_block(&mut self, miner: usize) {
+        let job = self.miners[miner].last_job();
+        let target = Target::from_nbits(job.notify().nbits).unwrap();
+        self.mine_below(miner, &job, target);
+    }
+
+    fn mine_below(&mut self, miner: usize, job: &ClientJob, target: Target) {
         self.busy.insert(miner);
         let miner = &mut self.miners[miner];
-        let (extranonce2, nonce) = miner.find(job);
+        let (extranonce2, nonce) = miner.find_below(job, target);
         let share = FoundShare {
             extranonce2: &extranonce2,
             ntime: job.notify().ntime,

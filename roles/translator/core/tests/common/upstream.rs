@@ -22,6 +22,12 @@ use super::START_SECS;
 
 pub(crate) const GROUP: u32 = 1;
 
+/// No share of a test is a block.
+const HARD: u32 = 0x1703_71b1;
+
+/// Regtest: every other hash is a block.
+pub(crate) const EASY: u32 = 0x207f_ffff;
+
 /// Bytes of the prefix of each channel.
 const PREFIX_SIZE: usize = 4;
 
@@ -57,6 +63,8 @@ pub(crate) struct Upstream {
     pub(crate) knows_extensions: bool,
     /// Says this to each request for a channel.
     pub(crate) refuses_opens: Option<&'static str>,
+    /// Says the same to requests in this name.
+    pub(crate) refuses_user: Option<&'static str>,
     /// Says nothing to requests for channels.
     pub(crate) ignores_opens: bool,
     /// Gives no work on new channels.
@@ -70,6 +78,8 @@ pub(crate) struct Upstream {
     /// Says nothing at all, whatever is sent.
     pub(crate) is_mute: bool,
     pub(crate) target: [u8; 32],
+    /// The network's target.
+    pub(crate) nbits: u32,
     /// Answers shares: `None` for not at all.
     pub(crate) verdict: Option<Result<(), &'static str>>,
     pub(crate) may_roll: bool,
@@ -102,6 +112,7 @@ impl Upstream {
             setup: Some(Ok(0)),
             knows_extensions: true,
             refuses_opens: None,
+            refuses_user: None,
             ignores_opens: false,
             withholds_work: false,
             extranonce_size: 12,
@@ -109,6 +120,7 @@ impl Upstream {
             requires: None,
             is_mute: false,
             target: [0xff; 32],
+            nbits: HARD,
             verdict: Some(Ok(())),
             may_roll: true,
             pays: 0x51,
@@ -281,8 +293,13 @@ impl Upstream {
             return;
         }
         let too_large = open.min_extranonce_size > self.extranonce_size && !self.ignores_sizes;
+        let identity = open.user_identity.as_str().unwrap();
+        let is_refused = self
+            .refuses_user
+            .is_some_and(|user| identity.contains(user));
         let refusal = self
             .refuses_opens
+            .or(is_refused.then_some("unknown-user"))
             .or(too_large.then_some("min-extranonce-size-too-large"));
         if let Some(code) = refusal {
             return self.mining(
@@ -298,7 +315,7 @@ impl Upstream {
         self.channels.push(Channel {
             link,
             id: channel_id,
-            identity: open.user_identity.as_str().unwrap().to_owned(),
+            identity: identity.to_owned(),
             nominal_hash_rate: open.nominal_hash_rate,
             max_target: open.max_target.0,
             min_extranonce_size: open.min_extranonce_size,
@@ -350,7 +367,7 @@ impl Upstream {
                 job_id,
                 prev_hash: [self.block; 32].into(),
                 min_ntime: self.min_ntime,
-                nbits: 0x1703_71b1,
+                nbits: self.nbits,
             },
         );
     }
@@ -382,14 +399,7 @@ impl Upstream {
         job_id: u32,
         min_ntime: Option<u32>,
     ) {
-        let full_size = PREFIX_SIZE + usize::from(self.extranonce_size);
-        let script = [4 + full_size as u8, 3, 1, 2, job_id as u8];
-        let prefix = [&[1, 0, 0, 0, 1][..], &[0; 32], &[0xff; 4], &script].concat();
-        let mut suffix = vec![0xff; 4];
-        suffix.push(1);
-        suffix.extend(5_000_000_000_u64.to_le_bytes());
-        suffix.extend([1, self.pays]);
-        suffix.extend([0; 4]);
+        let (prefix, suffix) = self.coinbase_parts(job_id);
         let version_rolling_allowed = self.may_roll;
         self.mining(
             link,
@@ -404,6 +414,25 @@ impl Upstream {
                 coinbase_tx_suffix: suffix.try_into().unwrap(),
             },
         );
+    }
+
+    fn coinbase_parts(&self, job_id: u32) -> (Vec<u8>, Vec<u8>) {
+        let full_size = PREFIX_SIZE + usize::from(self.extranonce_size);
+        let script = [4 + full_size as u8, 3, 1, 2, job_id as u8];
+        let prefix = [&[1, 0, 0, 0, 1][..], &[0; 32], &[0xff; 4], &script].concat();
+        let mut suffix = vec![0xff; 4];
+        suffix.push(1);
+        suffix.extend(5_000_000_000_u64.to_le_bytes());
+        suffix.extend([1, self.pays]);
+        suffix.extend([0; 4]);
+        (prefix, suffix)
+    }
+
+    /// The coinbase that a share of a channel with its first prefix was found with.
+    pub(crate) fn coinbase(&self, share: &SubmitSharesExtended<'_>) -> Vec<u8> {
+        let (prefix, suffix) = self.coinbase_parts(share.job_id);
+        let own = share.channel_id.to_be_bytes();
+        [&prefix, &own[..], share.extranonce.as_bytes(), &suffix].concat()
     }
 
     pub(crate) fn set_target(&mut self, link: LinkId, channel_id: u32, target: [u8; 32]) {
