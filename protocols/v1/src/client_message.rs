@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::difficulty::Difficulty;
 use crate::id::Id;
 use crate::message::{Request, request_line};
-use crate::params::{ParamError, Params, Problem, array_from_hex, difficulty, u32_from_hex};
+use crate::params::{ParamError, Params, Problem, difficulty, u32_from_hex};
 
 /// Bytes of a user name, a password, a user agent, a session id. A longer name is refused, a longer agent ignored.
 pub const MAX_TEXT_BYTES: usize = 512;
@@ -131,7 +131,7 @@ impl ClientMessage {
     /// A method that miners do not send, parameters that cannot be used.
     pub fn parse(request: &Request<'_>) -> Result<Self, RequestError> {
         let params = || Params::parse(request.params);
-        Ok(match request.method.as_str() {
+        Ok(match &*request.method {
             "mining.configure" => Self::Configure(Configure::parse(&params()?)?),
             "mining.subscribe" => Self::Subscribe(Subscribe::parse(&params()?)),
             "mining.authorize" => Self::Authorize(Authorize::parse(&params()?)?),
@@ -191,7 +191,7 @@ impl Configure {
         self.extensions.iter().any(|name| name == extension)
     }
 
-    fn parse(params: &Params) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>) -> Result<Self, ParamError> {
         let names = params.value(0, "extensions")?;
         let names = names
             .as_array()
@@ -219,13 +219,13 @@ impl Configure {
         Ok(Self {
             extensions,
             version_rolling_mask: mask
-                .map(|mask| u32_from_hex(mask, "version-rolling.mask"))
+                .map(|mask| u32_from_hex(mask.as_str(), "version-rolling.mask"))
                 .transpose()?,
             min_bit_count: min_bits
                 .and_then(Value::as_u64)
                 .and_then(|count| count.try_into().ok()),
             minimum_difficulty: option("minimum-difficulty.value")
-                .and_then(|value| difficulty(value).ok()),
+                .and_then(|value| difficulty(Some(value), value.as_str()).ok()),
             info: options.map(info).unwrap_or_default(),
         })
     }
@@ -259,7 +259,7 @@ fn info(options: &Map<String, Value>) -> Vec<(String, String)> {
 
 impl Subscribe {
     /// Nothing here can be wrong: what is not understood is not needed. Some miners add host and port.
-    fn parse(params: &Params) -> Self {
+    fn parse(params: &Params<'_>) -> Self {
         Self {
             user_agent: params.optional_text(0, MAX_TEXT_BYTES),
             session: params.optional_text(1, MAX_TEXT_BYTES),
@@ -276,7 +276,7 @@ impl Subscribe {
 }
 
 impl Authorize {
-    fn parse(params: &Params) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>) -> Result<Self, ParamError> {
         Ok(Self {
             user: params.text(0, "user", MAX_TEXT_BYTES)?,
             password: params.optional_text(1, MAX_TEXT_BYTES),
@@ -285,12 +285,12 @@ impl Authorize {
 }
 
 impl Submit {
-    fn parse(params: &Params) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>) -> Result<Self, ParamError> {
         if params.len() < 5 {
             return Err(Problem::WrongLength.of("params"));
         }
-        let is_absent = |bits: &Value| bits.as_str() == Some("");
-        let version_bits = params.optional(5).filter(|bits| !is_absent(bits));
+        let version_bits = params.optional(5);
+        let version_bits = version_bits.filter(|bits| bits.as_str() != Some(""));
         Ok(Self {
             worker: params.text(0, "worker", MAX_TEXT_BYTES)?,
             job_id: params.text(1, "job id", MAX_JOB_ID_BYTES)?,
@@ -298,7 +298,7 @@ impl Submit {
             ntime: params.u32_hex(3, "ntime")?,
             nonce: params.u32_hex(4, "nonce")?,
             version_bits: version_bits
-                .map(|bits| u32_from_hex(bits, "version bits"))
+                .map(|bits| u32_from_hex(bits.as_str(), "version bits"))
                 .transpose()?,
         })
     }
@@ -316,8 +316,8 @@ impl Submit {
     }
 }
 
-fn suggested_target(params: &Params) -> Result<Target, ParamError> {
-    let mut bytes: [u8; 32] = array_from_hex(params.value(0, "target")?, "target")?;
+fn suggested_target(params: &Params<'_>) -> Result<Target, ParamError> {
+    let mut bytes: [u8; 32] = params.array(0, "target")?;
     bytes.reverse();
     Ok(Target::from_le_bytes(bytes))
 }

@@ -1,5 +1,7 @@
 //! What one line is: a request (or notification), or an answer.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -44,7 +46,7 @@ pub struct Request<'a> {
     /// To be echoed in the answer.
     pub id: Id,
     /// Name of the method.
-    pub method: String,
+    pub method: Cow<'a, str>,
     pub(crate) params: Option<&'a RawValue>,
 }
 
@@ -116,9 +118,10 @@ impl<'a> Message<'a> {
         if line.is_empty() {
             return Err(MessageError::Empty);
         }
+        let text = std::str::from_utf8(line).map_err(|_| MessageError::NotJson)?;
         let members: Members<'a> = match line.first() {
-            Some(b'{') => serde_json::from_slice(line).map_err(|_| MessageError::NotJson)?,
-            _ if serde_json::from_slice::<&RawValue>(line).is_ok() => {
+            Some(b'{') => serde_json::from_str(text).map_err(|_| MessageError::NotJson)?,
+            _ if serde_json::from_str::<&RawValue>(text).is_ok() => {
                 return Err(MessageError::NotAMessage);
             }
             _ => return Err(MessageError::NotJson),
@@ -138,11 +141,17 @@ impl<'a> Message<'a> {
     }
 }
 
-fn method_name(raw: &RawValue) -> Result<String, MessageError> {
+fn method_name(raw: &RawValue) -> Result<Cow<'_, str>, MessageError> {
+    let quoted = raw.get().strip_prefix('"');
+    let plain = quoted.and_then(|quoted| quoted.strip_suffix('"'));
+    if let Some(name) = plain.filter(|name| name.len() <= MAX_METHOD_BYTES && !name.contains('\\'))
+    {
+        return Ok(name.into());
+    }
     let mut name: String =
         serde_json::from_str(raw.get()).map_err(|_| MessageError::NotAMessage)?;
     crate::error::truncate(&mut name, MAX_METHOD_BYTES);
-    Ok(name)
+    Ok(name.into())
 }
 
 impl Members<'_> {
@@ -171,11 +180,21 @@ pub fn request_line(id: &Id, method: &str, params: &Value) -> String {
 
 /// The line of an answer, its end included.
 pub fn response_line(id: &Id, result: &Value, error: Option<&ErrorReply>) -> String {
-    match error {
-        None => format!("{{\"id\":{id},\"result\":{result},\"error\":null}}\n"),
-        Some(error) => format!(
-            "{{\"id\":{id},\"result\":null,\"error\":{}}}\n",
-            error.to_json()
-        ),
-    }
+    let (result, error) = match (error, result) {
+        (Some(error), _) => ("null".into(), Cow::from(error.to_json().to_string())),
+        // What nearly all answers are.
+        (None, Value::Bool(true)) => ("true".into(), "null".into()),
+        (None, result) => (Cow::from(result.to_string()), "null".into()),
+    };
+    let id = id.as_json();
+    [
+        "{\"id\":",
+        id,
+        ",\"result\":",
+        &result,
+        ",\"error\":",
+        &error,
+        "}\n",
+    ]
+    .concat()
 }

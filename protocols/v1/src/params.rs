@@ -1,7 +1,13 @@
 //! Reading parameters: tolerant of form, strict of meaning.
 
-use serde_json::Value;
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::difficulty::Difficulty;
 
@@ -36,35 +42,132 @@ pub enum Problem {
     OutOfRange,
 }
 
+/// One parameter. Texts stay where they came from: shares are made of nothing else.
+#[derive(Debug)]
+pub(crate) enum Param<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Other(Value),
+}
+
+impl Param<'_> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_value(&self) -> Option<&Value> {
+        match self {
+            Self::Other(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_array(&self) -> Option<&Vec<Value>> {
+        self.as_value()?.as_array()
+    }
+
+    pub(crate) fn as_object(&self) -> Option<&Map<String, Value>> {
+        self.as_value()?.as_object()
+    }
+}
+
+impl From<Value> for Param<'_> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::String(text) => Self::Text(text.into()),
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl<'a> Deserialize<'a> for Param<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParamVisitor)
+    }
+}
+
+struct ParamVisitor;
+
+impl<'a> Visitor<'a> for ParamVisitor {
+    type Value = Param<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Param<'a>, E> {
+        Ok(Param::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Param<'a>, E> {
+        Ok(Param::Text(text.to_owned().into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Param<'a>, E> {
+        Ok(Param::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Param<'a>, E> {
+        Ok(Param::Other(value.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Param<'a>, E> {
+        Ok(Param::Other(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Param<'a>, E> {
+        Ok(Param::Other(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Param<'a>, E> {
+        Ok(Param::Other(number.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, list: A) -> Result<Param<'a>, A::Error> {
+        let list = Value::deserialize(SeqAccessDeserializer::new(list));
+        list.map(Param::Other)
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, members: A) -> Result<Param<'a>, A::Error> {
+        let object = Value::deserialize(MapAccessDeserializer::new(members));
+        object.map(Param::Other)
+    }
+}
+
 /// The parameters of one message, by position.
 #[derive(Debug)]
-pub(crate) struct Params(Vec<Value>);
+pub(crate) struct Params<'a>(Vec<Param<'a>>);
 
-impl Params {
+impl<'a> Params<'a> {
     /// A list; nothing at all counts as an empty one.
-    pub(crate) fn parse(raw: Option<&RawValue>) -> Result<Self, ParamError> {
+    pub(crate) fn parse(raw: Option<&'a RawValue>) -> Result<Self, ParamError> {
         let Some(raw) = raw else {
             return Ok(Self(Vec::new()));
         };
-        let list: Option<Vec<Value>> =
+        let list: Option<Vec<Param<'a>>> =
             serde_json::from_str(raw.get()).map_err(|_| Problem::WrongType.of("params"))?;
         Ok(Self(list.unwrap_or_default()))
     }
 
-    pub(crate) const fn from_list(list: Vec<Value>) -> Self {
-        Self(list)
+    pub(crate) fn from_list(list: &[Value]) -> Self {
+        Self(list.iter().cloned().map(Param::from).collect())
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The parameter; `null` counts as missing.
-    pub(crate) fn optional(&self, at: usize) -> Option<&Value> {
-        self.0.get(at).filter(|value| !value.is_null())
+    pub(crate) fn optional(&self, at: usize) -> Option<&Param<'a>> {
+        let param = self.0.get(at);
+        param.filter(|param| !matches!(param, Param::Null))
     }
 
-    pub(crate) fn value(&self, at: usize, name: &'static str) -> Result<&Value, ParamError> {
+    pub(crate) fn value(&self, at: usize, name: &'static str) -> Result<&Param<'a>, ParamError> {
         self.optional(at).ok_or(Problem::Missing.of(name))
     }
 
@@ -89,7 +192,7 @@ impl Params {
     }
 
     pub(crate) fn u32_hex(&self, at: usize, name: &'static str) -> Result<u32, ParamError> {
-        u32_from_hex(self.value(at, name)?, name)
+        u32_from_hex(self.value(at, name)?.as_str(), name)
     }
 
     pub(crate) fn bytes(
@@ -98,7 +201,15 @@ impl Params {
         name: &'static str,
         max_bytes: usize,
     ) -> Result<Vec<u8>, ParamError> {
-        bytes_from_hex(self.value(at, name)?, name, max_bytes)
+        bytes_from_hex(self.value(at, name)?.as_str(), name, max_bytes)
+    }
+
+    pub(crate) fn array<const N: usize>(
+        &self,
+        at: usize,
+        name: &'static str,
+    ) -> Result<[u8; N], ParamError> {
+        array_from_hex(self.value(at, name)?.as_str(), name)
     }
 
     pub(crate) fn uint(&self, at: usize, name: &'static str, max: u64) -> Result<u64, ParamError> {
@@ -110,7 +221,8 @@ impl Params {
     }
 
     pub(crate) fn difficulty(&self, at: usize) -> Result<Difficulty, ParamError> {
-        difficulty(self.value(at, "difficulty")?)
+        let param = self.value(at, "difficulty")?;
+        difficulty(param.as_value(), param.as_str())
     }
 }
 
@@ -123,9 +235,9 @@ impl Problem {
     }
 }
 
-/// A big-endian integer of 1 to 8 digits: some miners leave the leading zeros out.
-pub(crate) fn u32_from_hex(value: &Value, name: &'static str) -> Result<u32, ParamError> {
-    let text = value.as_str().ok_or(Problem::WrongType.of(name))?;
+/// A big-endian integer of 1 to 8 digits: some miners leave the leading zeros out. `None` for what is no text.
+pub(crate) fn u32_from_hex(text: Option<&str>, name: &'static str) -> Result<u32, ParamError> {
+    let text = text.ok_or(Problem::WrongType.of(name))?;
     if text.is_empty() || text.len() > 8 {
         return Err(Problem::WrongLength.of(name));
     }
@@ -136,12 +248,12 @@ pub(crate) fn u32_from_hex(value: &Value, name: &'static str) -> Result<u32, Par
     u32::from_str_radix(text, 16).map_err(|_| Problem::NotHex.of(name))
 }
 
-pub(crate) fn bytes_from_hex(
-    value: &Value,
+fn bytes_from_hex(
+    text: Option<&str>,
     name: &'static str,
     max_bytes: usize,
 ) -> Result<Vec<u8>, ParamError> {
-    let text = value.as_str().ok_or(Problem::WrongType.of(name))?;
+    let text = text.ok_or(Problem::WrongType.of(name))?;
     if text.len() > 2 * max_bytes {
         return Err(Problem::WrongLength.of(name));
     }
@@ -149,28 +261,33 @@ pub(crate) fn bytes_from_hex(
 }
 
 pub(crate) fn array_from_hex<const N: usize>(
-    value: &Value,
+    text: Option<&str>,
     name: &'static str,
 ) -> Result<[u8; N], ParamError> {
-    let bytes = bytes_from_hex(value, name, N)?;
+    let bytes = bytes_from_hex(text, name, N)?;
     bytes.try_into().map_err(|_| Problem::WrongLength.of(name))
 }
 
 /// A number above zero, also where it comes as a text.
-pub(crate) fn difficulty(value: &Value) -> Result<Difficulty, ParamError> {
-    let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+pub(crate) fn difficulty(
+    number: Option<&Value>,
+    text: Option<&str>,
+) -> Result<Difficulty, ParamError> {
+    let number = number.and_then(Value::as_f64);
+    let number = number.or_else(|| text?.parse().ok());
     let number = number.ok_or(Problem::WrongType.of("difficulty"))?;
     Difficulty::new(number).ok_or(Problem::OutOfRange.of("difficulty"))
 }
 
 /// A whole number, also where it comes as a text or as a float.
-fn uint(value: &Value) -> Option<u64> {
+fn uint(param: &Param<'_>) -> Option<u64> {
+    let number = match param {
+        Param::Text(text) => return text.parse().ok(),
+        param => param.as_value()?,
+    };
     let from_float = || {
-        let float = value.as_f64()?;
+        let float = number.as_f64()?;
         (float >= 0.0 && float.fract() == 0.0 && float < 9e15).then_some(float as u64)
     };
-    value
-        .as_u64()
-        .or_else(|| value.as_str()?.parse().ok())
-        .or_else(from_float)
+    number.as_u64().or_else(from_float)
 }

@@ -93,7 +93,7 @@ impl ServerMessage {
     /// A method that servers do not send, parameters that cannot be used.
     pub fn parse(request: &Request<'_>) -> Result<Self, RequestError> {
         let params = || Params::parse(request.params);
-        Ok(match request.method.as_str() {
+        Ok(match &*request.method {
             "mining.notify" => Self::Notify(Notify::parse(&params()?)?),
             "mining.set_difficulty" => Self::SetDifficulty(params()?.difficulty(0)?),
             "mining.set_extranonce" => Self::SetExtranonce(SetExtranonce::parse(&params()?, 0)?),
@@ -142,7 +142,7 @@ impl ServerMessage {
 }
 
 impl Notify {
-    fn parse(params: &Params) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>) -> Result<Self, ParamError> {
         let path = params.value(4, "merkle branch")?;
         let path = path
             .as_array()
@@ -150,11 +150,11 @@ impl Notify {
         if path.len() > MAX_MERKLE_PATH_LEN {
             return Err(Problem::WrongLength.of("merkle branch"));
         }
-        let node = |node| array_from_hex(node, "merkle branch");
+        let node = |node: &Value| array_from_hex(node.as_str(), "merkle branch");
         let clean_jobs = params.value(8, "clean_jobs")?;
         Ok(Self {
             job_id: params.text(0, "job id", MAX_JOB_ID_BYTES)?,
-            prev_hash: swap_words(array_from_hex(params.value(1, "prevhash")?, "prevhash")?),
+            prev_hash: swap_words(params.array(1, "prevhash")?),
             coinbase_prefix: params.bytes(2, "coinb1", MAX_COINBASE_PART_BYTES)?,
             coinbase_suffix: params.bytes(3, "coinb2", MAX_COINBASE_PART_BYTES)?,
             merkle_path: path.iter().map(node).collect::<Result<_, _>>()?,
@@ -162,7 +162,8 @@ impl Notify {
             nbits: params.u32_hex(6, "nbits")?,
             ntime: params.u32_hex(7, "ntime")?,
             clean_jobs: clean_jobs
-                .as_bool()
+                .as_value()
+                .and_then(Value::as_bool)
                 .ok_or(Problem::WrongType.of("clean_jobs"))?,
         })
     }
@@ -193,7 +194,7 @@ pub fn swap_words(mut hash: [u8; 32]) -> [u8; 32] {
 }
 
 impl SetExtranonce {
-    fn parse(params: &Params, at: usize) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>, at: usize) -> Result<Self, ParamError> {
         let size = params.uint(at + 1, "extranonce2 size", MAX_EXTRANONCE_PART_BYTES as u64)?;
         Ok(Self {
             extranonce1: params.bytes(at, "extranonce1", MAX_EXTRANONCE_PART_BYTES)?,
@@ -203,7 +204,7 @@ impl SetExtranonce {
 }
 
 impl Reconnect {
-    fn parse(params: &Params) -> Result<Self, ParamError> {
+    fn parse(params: &Params<'_>) -> Result<Self, ParamError> {
         let optional = |at, name, max| {
             let is_present = params.optional(at).is_some();
             is_present.then(|| params.uint(at, name, max)).transpose()
@@ -268,7 +269,7 @@ impl SubscribeReply {
             .collect();
         Ok(Self {
             subscriptions,
-            extranonce: SetExtranonce::parse(&Params::from_list(params.clone()), 1)?,
+            extranonce: SetExtranonce::parse(&Params::from_list(params), 1)?,
         })
     }
 
@@ -371,7 +372,7 @@ impl ConfigureReply {
                 .map(|(name, value)| (name.clone(), Outcome::from_json(value)))
                 .collect(),
             version_rolling_mask: mask
-                .map(|mask| u32_from_hex(mask, "version-rolling.mask"))
+                .map(|mask| u32_from_hex(mask.as_str(), "version-rolling.mask"))
                 .transpose()?,
         })
     }
