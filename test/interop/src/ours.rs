@@ -15,7 +15,9 @@ use pool_core::shard::PoolConfig;
 use stratum_pool::{Pool, TemplateSource};
 use stratum_runtime::Shutdown;
 use stratum_template_provider::TemplateProvider;
+use stratum_translator::Translator;
 use tokio::runtime::Runtime;
+use translator_core::TranslatorConfig;
 
 /// Secret key of the authority of all servers here.
 pub const AUTHORITY_SECRET: [u8; 32] = [3; 32];
@@ -23,6 +25,16 @@ pub const AUTHORITY_SECRET: [u8; 32] = [3; 32];
 /// Its public key, as clients pin it.
 pub fn authority() -> [u8; 32] {
     secret_key().public_key().to_bytes()
+}
+
+/// The secret key as configurations have it.
+pub fn authority_secret_text() -> String {
+    secret_key().to_text().to_string()
+}
+
+/// The public key as configurations have it.
+pub fn authority_text() -> String {
+    secret_key().public_key().to_string()
 }
 
 fn secret_key() -> AuthoritySecretKey {
@@ -42,11 +54,11 @@ fn security() -> ServerSecurity {
 }
 
 /// A runtime, a node, and what ends them.
-pub struct Home {
+pub struct Home<N: Node + 'static = EmbeddedNode> {
     /// Where our programs run.
     pub runtime: Runtime,
-    /// A regtest chain.
-    pub node: Arc<EmbeddedNode>,
+    /// The node; by default a regtest chain in this process.
+    pub node: Arc<N>,
     shutdown: Shutdown,
 }
 
@@ -60,28 +72,49 @@ impl Default for Home {
     }
 }
 
-impl Home {
-    /// Starts our pool, its templates coming from the node in this process.
+impl<N: Node> Home<N> {
+    /// On another node than the usual one, which needs `runtime`.
+    pub fn on(runtime: Runtime, node: N) -> Self {
+        Self {
+            runtime,
+            node: Arc::new(node),
+            shutdown: Shutdown::new(),
+        }
+    }
+
+    /// Starts our pool, its templates coming from the node.
     pub fn start_pool(&self) -> Pool {
+        self.start_pool_by(PoolConfig::new(payouts()))
+    }
+
+    /// Starts our pool with these rules, its templates coming from the node.
+    pub fn start_pool_by(&self, rules: PoolConfig) -> Pool {
         let _inside = self.runtime.enter();
-        self.start_pool_from(TemplateSource::InProcess(TemplateHub::spawn(
-            self.node.clone(),
-        )))
+        let hub = TemplateHub::spawn(self.node.clone());
+        self.start_pool_from(TemplateSource::InProcess(hub), rules)
     }
 
     /// Starts our pool, its templates coming from the template provider at this address.
     pub fn start_pool_at(&self, provider: SocketAddr) -> Pool {
-        self.start_pool_from(TemplateSource::Remote {
+        let source = TemplateSource::Remote {
             endpoint: provider.to_string().parse().expect("an address"),
             security: client_security(),
-        })
+        };
+        self.start_pool_from(source, PoolConfig::new(payouts()))
     }
 
-    fn start_pool_from(&self, source: TemplateSource) -> Pool {
-        let payouts = PoolPayouts::new(bitcoin::Network::Regtest, [("raw(51)", 1)]).unwrap();
+    fn start_pool_from(&self, source: TemplateSource, rules: PoolConfig) -> Pool {
         let _inside = self.runtime.enter();
-        let config = stratum_pool::Config::new(any_port(), security(), PoolConfig::new(payouts));
+        let config = stratum_pool::Config::new(any_port(), security(), rules);
         Pool::start(config, source, self.shutdown.clone()).expect("the pool starts")
+    }
+
+    /// Starts our translator, its upstreams as the rules have them.
+    pub fn start_translator(&self, rules: TranslatorConfig) -> Translator {
+        let _inside = self.runtime.enter();
+        let security = vec![client_security(); rules.upstreams.len()];
+        let config = stratum_translator::Config::new(any_port(), security, rules);
+        Translator::start(config, self.shutdown.clone()).expect("the translator starts")
     }
 
     /// Starts our template provider.
@@ -96,7 +129,9 @@ impl Home {
     pub fn drain(&self) {
         self.shutdown.drain();
     }
+}
 
+impl Home {
     /// Height of the node's tip.
     pub fn height(&self) -> u32 {
         self.node.with_chain(|chain| chain.height())
@@ -135,10 +170,15 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl<N: Node> Drop for Home<N> {
     fn drop(&mut self) {
         self.shutdown.end();
     }
+}
+
+/// Blocks pay whoever takes the coins first.
+pub fn payouts() -> PoolPayouts {
+    PoolPayouts::new(bitcoin::Network::Regtest, [("raw(51)", 1)]).expect("a descriptor")
 }
 
 fn any_port() -> SocketAddr {
