@@ -65,5 +65,8 @@ pub use random::{random_bytes, random_u32};
 pub use server_url::{Protocol, ServerUrl, ServerUrlError, Sv1Endpoint};
 pub use sniff::{SNIFF_SETTLE, Spoken, sniff};
 pub use sv1_api::line::LineTooLong;
-pub use tcp::{CONNECT_TIMEOUT, ConnectError, accept, accept_lines, connect, connect_lines};
+pub use tcp::{
+    CLIENT_SEND_TIMEOUT, CONNECT_TIMEOUT, ConnectError, accept, accept_lines, connect,
+    connect_lines,
+};
 pub use tls::{MaybeTls, TlsClient, TlsError, TlsServer};

@@ -21,9 +21,19 @@ use crate::{
 /// Time to resolve the name and reach the server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After this silence the operating system asks whether the peer is still there, and again at a quarter of it; a peer
-/// that vanished ends the connection with [`CloseReason::Io`] even where there is no idle deadline.
+/// After this silence of a client its server's operating system asks whether it is still there, and again at a quarter of
+/// it; one that vanished ends the connection with [`CloseReason::Io`] even where there is no idle deadline.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The same for a server that vanished, of which its client must know sooner: hash rate waits.
+const CLIENT_KEEPALIVE: Duration = Duration::from_secs(12);
+
+/// Questions without an answer after which the peer counts as gone.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long a server's machine may leave what a client sent it unacknowledged; then the connection ends with
+/// [`CloseReason::Io`]. Otherwise the operating system would try for a quarter of an hour.
+pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a client has no connection.
 #[derive(Debug, Error)]
@@ -208,7 +218,9 @@ async fn reach(
 
 async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    prepare(&stream)?;
+    prepare(&stream, CLIENT_KEEPALIVE)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_user_timeout(Some(CLIENT_SEND_TIMEOUT))?;
     Ok(stream)
 }
 
@@ -221,7 +233,7 @@ pub async fn accept(
     security: &ServerSecurity,
     options: Options,
 ) -> Result<Connection, CloseReason> {
-    prepare(&stream)?;
+    prepare(&stream, KEEPALIVE)?;
     Connection::server(stream, security, options).await
 }
 
@@ -235,7 +247,7 @@ pub async fn accept_lines(
     tls: Option<&TlsServer>,
     options: LineOptions,
 ) -> Result<LineConnection<MaybeTls>, CloseReason> {
-    prepare(&stream)?;
+    prepare(&stream, KEEPALIVE)?;
     let stream = match tls {
         Some(tls) => tls.accept(stream, options.handshake_timeout).await?,
         None => stream.into(),
@@ -243,11 +255,34 @@ pub async fn accept_lines(
     Ok(LineConnection::new(stream, options))
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+fn prepare(stream: &TcpStream, silence: Duration) -> io::Result<()> {
     // Without it a small message waits up to 40 ms for the acknowledgement of the one before.
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 4);
+        .with_time(silence)
+        .with_interval(silence / 4)
+        .with_retries(KEEPALIVE_RETRIES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_hears_soon_of_a_server_that_vanished() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = connected(listener.local_addr().unwrap()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(CLIENT_SEND_TIMEOUT)
+        );
+        let retries = socket.tcp_keepalive_retries().unwrap();
+        let gone = socket.tcp_keepalive_time().unwrap()
+            + socket.tcp_keepalive_interval().unwrap() * retries;
+        assert!(gone <= Duration::from_secs(30), "{gone:?}");
+    }
 }
