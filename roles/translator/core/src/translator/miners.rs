@@ -31,7 +31,7 @@ impl Translator {
     pub fn handle_line(&mut self, id: MinerId, line: &[u8], now: Now) {
         if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_line(line, now);
-            self.pump(id, now);
+            self.carry_out(id, now);
         }
     }
 
@@ -39,7 +39,7 @@ impl Translator {
     pub fn handle_long_line(&mut self, id: MinerId, error: LineTooLong, now: Now) {
         if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_long_line(error, now);
-            self.pump(id, now);
+            self.carry_out(id, now);
         }
     }
 
@@ -52,7 +52,7 @@ impl Translator {
     pub fn handle_miner_timeout(&mut self, id: MinerId, now: Now) {
         if let Some(miner) = self.miners.find_mut(id) {
             miner.bridge.handle_timeout(now);
-            self.pump(id, now);
+            self.carry_out(id, now);
         }
     }
 
@@ -92,16 +92,22 @@ impl Translator {
             .for_each(|number| self.numbers.release(number));
     }
 
-    /// Carries out what the miner's bridge asks for.
+    /// Carries out what the miner's bridge asks for, and has the miner looked at.
     pub(super) fn pump(&mut self, id: MinerId, now: Now) {
+        if self.carry_out(id, now) {
+            self.wake_miner(id);
+        }
+    }
+
+    /// Carries out what the miner's bridge asks for; whether that was anything. It is enough after inputs of the miner's
+    /// own, as who hands those in looks at it anyway: a wake for each share would be one too many.
+    fn carry_out(&mut self, id: MinerId, now: Now) -> bool {
         let mut is_anything = false;
         while let Some(output) = self.next_bridge_output(id) {
             is_anything = true;
             self.handle_bridge(id, output, now);
         }
-        if is_anything {
-            self.wake_miner(id);
-        }
+        is_anything
     }
 
     fn next_bridge_output(&mut self, id: MinerId) -> Option<BridgeOutput> {
