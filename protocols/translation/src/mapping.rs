@@ -59,17 +59,28 @@ impl fmt::Display for JobName {
 impl FromStr for JobName {
     type Err = MappingError;
 
+    /// A job has one name: shares of another spelling would not be seen as duplicates.
     fn from_str(name: &str) -> Result<Self, MappingError> {
         let (job_id, copy) = name.split_once('-').unwrap_or((name, "0"));
-        let number = |digits: &str| digits.parse().map_err(|_| MappingError::BadJobName);
         let parsed = Self {
-            job_id: number(job_id)?,
-            copy: number(copy)?,
+            job_id: canonical(job_id)?,
+            copy: canonical(copy)?,
         };
-        // A job has one name: shares of another spelling would not be seen as duplicates.
-        (parsed.to_string() == name)
-            .then_some(parsed)
-            .ok_or(MappingError::BadJobName)
+        if parsed.copy == 0 && name.contains('-') {
+            return Err(MappingError::BadJobName);
+        }
+        Ok(parsed)
+    }
+}
+
+/// A number without a sign, and without zeros in front.
+fn canonical(digits: &str) -> Result<u32, MappingError> {
+    let is_zero = digits == "0";
+    match digits.parse() {
+        Ok(number) if is_zero || digits.starts_with(|first| matches!(first, '1'..='9')) => {
+            Ok(number)
+        }
+        _ => Err(MappingError::BadJobName),
     }
 }
 
