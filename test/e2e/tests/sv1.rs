@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitcoin_node::embedded::EmbeddedNode;
 use bitcoin_node::hub::TemplateHub;
-use network_helpers_sv2::TlsServer;
+use network_helpers_sv2::{ProxyProtocol, TlsServer};
 use pool_core::sv1::Sv1Config;
 use roles_logic_sv2::channels::ChannelKind;
 use stratum_e2e::eventually;
@@ -18,9 +19,14 @@ use stratum_mining_device::MiningDevice;
 use stratum_pool::{Config as PoolServerConfig, Pool, Sv1Listen, TemplateSource};
 use stratum_runtime::config::sv1::TlsListen;
 use stratum_translator::Translator;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use translator_core::{ChannelMode, UpstreamStanding};
 
 const PAYEE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+/// A server that says nothing for so long has no more to say.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// How often the pool dies.
 const DEATHS: usize = 10;
@@ -181,6 +187,61 @@ async fn an_upstream_killed_ten_times_loses_no_miner_and_no_accepted_share() {
     }
 }
 
+/// What a server answers a client of this address, whom a proxy speaks for, until it ends the connection or says no more.
+async fn talk(server: SocketAddr, client: &str, lines: &str) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let header = format!("PROXY TCP4 {client} 127.0.0.1 4444 3333\r\n");
+    // A server that has heard enough closes in the middle of it.
+    let _ = stream.write_all(header.as_bytes()).await;
+    let _ = stream.write_all(lines.as_bytes()).await;
+    let mut answers = Vec::new();
+    let read = stream.read_to_end(&mut answers);
+    let _ = tokio::time::timeout(QUIET, read).await;
+    String::from_utf8(answers).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_breaks_the_rules_is_banned_and_others_behind_its_proxy_are_not() {
+    let panics = PanicWatch::new();
+    let site = Site::new();
+    let pool = site.pool_at(ANYWHERE);
+    let mut config = translator_config(&[pool.program.local_addr()], ChannelMode::Aggregated);
+    config.accept.proxies = ProxyProtocol {
+        trusted: vec!["127.0.0.0/8".parse().unwrap()],
+    };
+    let translator = Running::translator(config);
+    let listen = translator.program.local_addr();
+    uses(&translator, 0).await;
+
+    let subscribe =
+        r#"{"id":1,"method":"mining.subscribe","params":["cpuminer/2.5"]}"#.to_owned() + "\n";
+    assert!(
+        talk(listen, "10.1.1.1", &subscribe)
+            .await
+            .contains(r#""error":null"#)
+    );
+    // A fault now and then is forgiven, a flood of them is not.
+    let few = talk(listen, "10.1.1.1", &"nonsense\n".repeat(10)).await;
+    assert_eq!(few.lines().count(), 10);
+    let many = talk(listen, "10.1.1.1", &"nonsense\n".repeat(200)).await;
+    assert!((60..=61).contains(&many.lines().count()), "{many}");
+    assert_eq!(talk(listen, "10.1.1.1", &subscribe).await, "");
+    assert!(
+        talk(listen, "10.1.1.2", &subscribe)
+            .await
+            .contains(r#""error":null"#)
+    );
+
+    let snapshot = translator.program.watcher().snapshot().await;
+    assert_eq!(snapshot.bans.len(), 1, "{snapshot:#?}");
+    assert_eq!(snapshot.bans[0].reason, "does not speak the protocol");
+    assert_eq!(snapshot.refused["banned"], 1, "{snapshot:#?}");
+    assert!(snapshot.core.rejected["the line is not JSON"] >= 70);
+    translator.stop().await;
+    pool.stop().await;
+    panics.assert_none();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn miners_go_to_the_second_pool_and_return_to_the_first() {
     let panics = PanicWatch::new();
@@ -191,7 +252,7 @@ async fn miners_go_to_the_second_pool_and_return_to_the_first() {
         &[address, second.program.local_addr()],
         ChannelMode::Aggregated,
     );
-    config.rules.failover.settle = std::time::Duration::from_millis(500);
+    config.rules.failover.settle = Duration::from_millis(500);
     let translator = Running::translator(config);
     let listen = translator.program.local_addr();
     let miners: Vec<_> = (0..2)
