@@ -29,6 +29,8 @@ pub(crate) struct Front {
     core: RefCell<Translator>,
     miners: RefCell<Vec<Option<Rc<Notify>>>>,
     links: RefCell<BTreeMap<LinkId, Rc<Notify>>>,
+    /// Why each upstream failed last, and how often in a row.
+    failures: RefCell<BTreeMap<usize, (String, u64)>>,
     /// When the clock's task will look next, and how it is told to look earlier.
     looks_at: Cell<Option<Instant>>,
     sooner: Notify,
@@ -46,6 +48,7 @@ impl Front {
             core: RefCell::new(core),
             miners: RefCell::default(),
             links: RefCell::default(),
+            failures: RefCell::default(),
             looks_at: Cell::new(None),
             sooner: Notify::new(),
             context,
@@ -134,6 +137,7 @@ impl Front {
     fn log(&self, note: &Note) {
         match note {
             Note::Uses(Some(index)) => {
+                self.failures.borrow_mut().remove(index);
                 tracing::info!(
                     upstream = self.upstream_name(*index),
                     "miners work for this upstream now"
@@ -142,12 +146,7 @@ impl Front {
             Note::Uses(None) => {
                 tracing::warn!("no upstream: miners wait, and their shares are refused")
             }
-            Note::Failed { upstream, reason } => {
-                tracing::warn!(
-                    upstream = self.upstream_name(*upstream),
-                    "upstream failed: {reason}"
-                );
-            }
+            Note::Failed { upstream, reason } => self.log_failure(*upstream, reason),
             Note::Reconnects { upstream } => {
                 tracing::info!(
                     upstream = self.upstream_name(*upstream),
@@ -180,6 +179,21 @@ impl Front {
             Note::SendsAway(miners) => {
                 tracing::warn!(miners, "no upstream for too long: sending miners away");
             }
+        }
+    }
+
+    /// One that fails again and again in the same way is told of each time their number has doubled.
+    fn log_failure(&self, upstream: usize, reason: &str) {
+        let mut failures = self.failures.borrow_mut();
+        let (last, times) = failures.entry(upstream).or_default();
+        if last != reason {
+            reason.clone_into(last);
+            *times = 0;
+        }
+        *times += 1;
+        if times.is_power_of_two() {
+            let name = self.upstream_name(upstream);
+            tracing::warn!(upstream = name, times = *times, "upstream failed: {reason}");
         }
     }
 

@@ -37,4 +37,6 @@ mod server;
 pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use front::SUMMARY_INTERVAL;
 pub use program::{ROLE, RunError, main, run};
-pub use server::{Config, MAX_PAYLOAD_LEN, Snapshot, StartError, Translator, Watcher};
+pub use server::{
+    Config, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Snapshot, StartError, Translator, Watcher,
+};

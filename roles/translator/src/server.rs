@@ -18,13 +18,17 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use translator_core::{ConfigError, TranslatorConfig};
+use translator_core::{ConfigError, MAX_IN_FLIGHT, TranslatorConfig};
 
 use crate::front::{Front, Questions};
 use crate::miner::Miner;
 
 /// Longest message of an upstream, in bytes: room for a job with the longest coinbase parts.
 pub const MAX_PAYLOAD_LEN: usize = 256 * 1024;
+
+/// Bytes that may wait for an upstream that does not read: room for [`MAX_IN_FLIGHT`] shares with their workers' names, so
+/// that an upstream that falls behind costs the oldest of them, and not the connection with all.
+pub const MAX_OUTBOUND_LEN: usize = MAX_IN_FLIGHT * 128;
 
 /// Questions that may wait for one thread.
 const MAX_QUESTIONS: usize = 64;
@@ -62,6 +66,7 @@ impl Config {
             upstream_options: Options {
                 handshake_timeout: rules.answer_timeout,
                 max_payload_len: MAX_PAYLOAD_LEN,
+                max_outbound_len: MAX_OUTBOUND_LEN,
                 // A pool has nothing to say while nothing changes; the rules know when silence means something.
                 idle_timeout: None,
                 ..Options::default()

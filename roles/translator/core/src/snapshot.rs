@@ -110,6 +110,7 @@ pub(crate) struct Totals {
 pub(crate) const fn add_counts(sum: &mut UpstreamCounts, more: &UpstreamCounts) {
     sum.below_target += more.below_target;
     sum.passed_on += more.passed_on;
+    sum.unpaid_blocks += more.unpaid_blocks;
     sum.accepted += more.accepted;
     sum.rejected += more.rejected;
     sum.lost += more.lost;

@@ -22,10 +22,14 @@ impl Translator {
         };
         let upstream = link.upstream;
         let work = share.work.work();
+        let found = share.found();
         let submitted = link.session.as_mut().and_then(|session| {
-            session
-                .submit(work, &share.found(), worker.as_ref(), now)
-                .ok()
+            let submitted = if share.is_block {
+                session.submit_block(work, &found, worker.as_ref(), now)
+            } else {
+                session.submit(work, &found, worker.as_ref(), now)
+            };
+            submitted.ok()
         });
         let channel = link.channels.get_mut(&work.channel_id());
         let Some((sequence_number, channel)) = submitted.zip(channel) else {

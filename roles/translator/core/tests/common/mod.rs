@@ -12,9 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use binary_sv2::{Encodable as _, Message as _};
+use extensions_sv2::WorkerIdentity;
+use mining_sv2::SubmitSharesExtended;
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::messages::AnyMessage;
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::target::Target;
+use roles_logic_sv2::upstream::OutgoingShare;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_translation::bridge::BridgeConfig;
 use sv1_api::client::{
@@ -71,6 +76,8 @@ pub(crate) struct Miner {
     pub(crate) ended: Option<ClientEnd>,
     pub(crate) is_gone: bool,
     nonce: u32,
+    /// Rolls all that it may.
+    pub(crate) rolls: bool,
     is_raw: bool,
     next_id: u32,
 }
@@ -89,6 +96,7 @@ impl Miner {
             ended: None,
             is_gone: false,
             nonce: 0,
+            rolls: false,
             is_raw,
             next_id: 9_000,
         }
@@ -130,24 +138,59 @@ impl Miner {
     }
 
     /// A share of the job, another one each time.
-    pub(crate) fn find(&mut self, job: &ClientJob) -> (Vec<u8>, u32) {
+    pub(crate) fn find(&mut self, job: &ClientJob) -> Found {
         self.find_below(job, *job.target())
     }
 
-    fn find_below(&mut self, job: &ClientJob, target: Target) -> (Vec<u8>, u32) {
-        let extranonce2 = vec![5; job.extranonce2_size()];
+    fn find_below(&mut self, job: &ClientJob, target: Target) -> Found {
+        let mut found = Found {
+            extranonce2: vec![5; job.extranonce2_size()],
+            ntime: job.notify().ntime,
+            nonce: 0,
+            version: job.notify().version,
+        };
         loop {
             self.nonce += 1;
-            let share = FoundShare {
-                extranonce2: &extranonce2,
-                ntime: job.notify().ntime,
-                nonce: self.nonce,
-                version: job.notify().version,
-            };
-            if target.is_met_by(&job.header(&share).hash()) {
-                return (extranonce2, self.nonce);
+            found.nonce = self.nonce;
+            if self.rolls {
+                let rolled = self.nonce.wrapping_mul(0x9e37_79b9);
+                let bytes = rolled.to_be_bytes();
+                found.extranonce2.fill(bytes[0]);
+                found.ntime = job.notify().ntime + rolled % 5;
+                found.version = job.notify().version ^ (rolled & job.version_mask());
+            }
+            if target.is_met_by(&job.header(&found.borrow()).hash()) {
+                return found;
             }
         }
+    }
+}
+
+/// What a miner found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) extranonce2: Vec<u8>,
+    pub(crate) ntime: u32,
+    pub(crate) nonce: u32,
+    pub(crate) version: u32,
+}
+
+impl Found {
+    pub(crate) fn borrow(&self) -> FoundShare<'_> {
+        FoundShare {
+            extranonce2: &self.extranonce2,
+            ntime: self.ntime,
+            nonce: self.nonce,
+            version: self.version,
+        }
+    }
+
+    /// The parameters of `mining.submit`.
+    pub(crate) fn params(&self, user: &str, job: &ClientJob) -> String {
+        let bytes = self.extranonce2.iter();
+        let extranonce2: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        let (job_id, ntime, nonce) = (&job.notify().job_id, self.ntime, self.nonce);
+        format!(r#""{user}","{job_id}","{extranonce2}","{ntime:08x}","{nonce:08x}""#)
     }
 }
 
@@ -164,6 +207,35 @@ pub(crate) fn answer(line: &str) -> Answer {
         ));
     }
     Ok(json["result"].to_string())
+}
+
+/// An upstream that is no script: it takes and gives frames, as bytes.
+pub(crate) trait Peer {
+    fn connected(&mut self, link: LinkId, now: Now);
+    fn disconnected(&mut self, link: LinkId, now: Now);
+    fn takes(&mut self, link: LinkId, frame: Frame, now: Now);
+    fn says(&mut self, link: LinkId, now: Now) -> Option<Frame>;
+    fn poll_timeout(&self) -> Option<Instant>;
+    fn handle_timeout(&mut self, now: Now);
+}
+
+/// Extension type with the channel bit, message type, payload.
+pub(crate) type Frame = (u16, u8, Vec<u8>);
+
+fn frame(message: &AnyMessage<'_>) -> Frame {
+    let kind = message.kind();
+    (kind.wire_extension_type(), kind.msg_type, message.to_vec())
+}
+
+fn share_frame(share: &OutgoingShare) -> Frame {
+    let kind = SubmitSharesExtended::KIND;
+    let mut payload = share.message.to_vec();
+    if let Some(worker) = &share.worker {
+        WorkerIdentity::new(worker.as_bytes())
+            .unwrap()
+            .append_to(&mut payload);
+    }
+    (kind.wire_extension_type(), kind.msg_type, payload)
 }
 
 pub(crate) struct World {
@@ -183,6 +255,8 @@ pub(crate) struct World {
     pub(crate) connects: Vec<String>,
     /// What becomes of attempts to connect there, whatever the upstream.
     pub(crate) places: BTreeMap<String, Reach>,
+    /// Upstreams in whose place someone real stands.
+    peers: BTreeMap<usize, Box<dyn Peer>>,
 }
 
 impl World {
@@ -196,14 +270,28 @@ impl World {
         config: TranslatorConfig,
         prepare: impl FnOnce(&mut Vec<Upstream>),
     ) -> Self {
+        let mut world = Self::still(config);
+        prepare(&mut world.upstreams);
+        world.run();
+        world
+    }
+
+    /// The translator with real upstreams instead of the first ones.
+    pub(crate) fn real(config: TranslatorConfig, peers: Vec<Box<dyn Peer>>) -> Self {
+        let mut world = Self::still(config);
+        world.peers = peers.into_iter().enumerate().collect();
+        world.run();
+        world
+    }
+
+    /// Nobody has said anything yet.
+    fn still(config: TranslatorConfig) -> Self {
         let now = Now {
             instant: Instant::from_secs(1_000),
             unix_secs: u64::from(START_SECS),
         };
-        let mut upstreams = config.upstreams.iter().map(|_| Upstream::new()).collect();
-        prepare(&mut upstreams);
-        let mut world = Self {
-            upstreams,
+        Self {
+            upstreams: config.upstreams.iter().map(|_| Upstream::new()).collect(),
             translator: Translator::new(Arc::new(config), [7; 16], now).unwrap(),
             now,
             miners: Vec::new(),
@@ -215,9 +303,8 @@ impl World {
             notes: Vec::new(),
             connects: Vec::new(),
             places: BTreeMap::new(),
-        };
-        world.run();
-        world
+            peers: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn with(mode: ChannelMode, upstreams: usize) -> Self {
@@ -322,17 +409,8 @@ impl World {
 
     /// Hands in a share of a job, also of one that the miner knows to be stale.
     pub(crate) fn late_share(&mut self, miner: usize, job: &ClientJob) -> Answer {
-        let (extranonce2, nonce) = self.miners[miner].find(job);
-        let extranonce2: String = extranonce2
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let params = format!(
-            r#""{}","{}","{extranonce2}","{:08x}","{nonce:08x}""#,
-            self.miners[miner].user,
-            job.notify().job_id,
-            job.notify().ntime,
-        );
+        let found = self.miners[miner].find(job);
+        let params = found.params(&self.miners[miner].user, job);
         self.asks(miner, "mining.submit", &params)
     }
 
@@ -372,15 +450,9 @@ impl World {
     fn mine_below(&mut self, miner: usize, job: &ClientJob, target: Target) {
         self.busy.insert(miner);
         let miner = &mut self.miners[miner];
-        let (extranonce2, nonce) = miner.find_below(job, target);
-        let share = FoundShare {
-            extranonce2: &extranonce2,
-            ntime: job.notify().ntime,
-            nonce,
-            version: job.notify().version,
-        };
+        let found = miner.find_below(job, target);
         // The session refuses what it knows to be stale; that is the test's own business.
-        let _ = miner.session.submit(job, &share);
+        let _ = miner.session.submit(job, &found.borrow());
         self.run();
     }
 
@@ -425,7 +497,10 @@ impl World {
         self.connects.push(place);
         match reach.unwrap_or(upstream.reach) {
             Reach::Up => {
-                upstream.connected(connect.link);
+                match self.peers.get_mut(&connect.upstream) {
+                    Some(peer) => peer.connected(connect.link, self.now),
+                    None => upstream.connected(connect.link),
+                }
                 self.links.insert(connect.link, connect.upstream);
                 self.translator.link_connected(connect.link, self.now);
             }
@@ -445,25 +520,43 @@ impl World {
         let mut is_any = false;
         while let Some(output) = self.translator.poll_link_output(id) {
             is_any = true;
-            match output {
-                LinkOutput::Send(message) => self.upstreams[at].takes(id, &message),
-                LinkOutput::Share(share) => self.upstreams[at].takes_share(id, share),
-                LinkOutput::Close => {
+            match (output, self.peers.get_mut(&at)) {
+                (LinkOutput::Close, _) => {
                     self.links.remove(&id);
-                    self.upstreams[at].disconnected(id);
+                    self.disconnected(id, at);
                     return true;
                 }
+                (LinkOutput::Send(message), Some(peer)) => {
+                    peer.takes(id, frame(&message), self.now)
+                }
+                (LinkOutput::Share(share), Some(peer)) => {
+                    peer.takes(id, share_frame(&share), self.now);
+                }
+                (LinkOutput::Send(message), None) => self.upstreams[at].takes(id, &message),
+                (LinkOutput::Share(share), None) => self.upstreams[at].takes_share(id, share),
             }
         }
-        while let Some(message) = self.upstreams[at].says(id) {
+        while let Some((extension_type, msg_type, payload)) = self.heard(id, at) {
             is_any = true;
-            let kind = message.kind();
-            let payload = binary_sv2::Encodable::to_vec(&message);
-            let (extension_type, msg_type) = (kind.wire_extension_type(), kind.msg_type);
             self.translator
                 .handle_link_frame(id, extension_type, msg_type, &payload, self.now);
         }
         is_any
+    }
+
+    /// What an upstream says next.
+    fn heard(&mut self, id: LinkId, at: usize) -> Option<Frame> {
+        match self.peers.get_mut(&at) {
+            Some(peer) => peer.says(id, self.now),
+            None => self.upstreams[at].says(id).map(|message| frame(&message)),
+        }
+    }
+
+    fn disconnected(&mut self, id: LinkId, at: usize) {
+        match self.peers.get_mut(&at) {
+            Some(peer) => peer.disconnected(id, self.now),
+            None => self.upstreams[at].disconnected(id),
+        }
     }
 
     fn pump_miner(&mut self, index: usize) -> bool {
@@ -513,7 +606,8 @@ impl World {
         let links = self.links.keys();
         let links = links.filter_map(|id| self.translator.poll_link_timeout(*id));
         let miners = self.miners.iter().filter_map(|miner| self.miner_due(miner));
-        let timers = links.chain(miners);
+        let peers = self.peers.values().filter_map(|peer| peer.poll_timeout());
+        let timers = links.chain(miners).chain(peers);
         timers.chain(self.translator.poll_timeout()).min()
     }
 
@@ -547,6 +641,9 @@ impl World {
     fn timeouts(&mut self) {
         let now = self.now;
         self.translator.handle_timeout(now);
+        self.peers
+            .values_mut()
+            .for_each(|peer| peer.handle_timeout(now));
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             self.translator.handle_link_timeout(id, now);
         }
@@ -572,7 +669,7 @@ impl World {
         let links = self.links.iter().filter(|(_, upstream)| **upstream == at);
         for id in links.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.links.remove(&id);
-            self.upstreams[at].disconnected(id);
+            self.disconnected(id, at);
             self.translator
                 .link_closed(id, "the peer closed the connection", self.now);
         }
@@ -631,7 +728,7 @@ impl World {
     /// Breaks one connection.
     pub(crate) fn cut_link(&mut self, id: LinkId) {
         let at = self.links.remove(&id).expect("a connection");
-        self.upstreams[at].disconnected(id);
+        self.disconnected(id, at);
         self.translator
             .link_closed(id, "the peer closed the connection", self.now);
         self.run();
@@ -665,7 +762,7 @@ impl World {
         let snapshot = self.snapshot();
         let upstream = snapshot.upstream;
         assert_eq!(
-            snapshot.accepted,
+            snapshot.accepted + upstream.unpaid_blocks,
             upstream.passed_on + upstream.below_target,
             "{upstream:?}"
         );

@@ -9,7 +9,7 @@ use sv1_api::server::{CloseReason, FAULT_LIFE, MAX_FAULTS};
 use translator_core::{ChannelMode, LEAVE_GRACE, Note, PARK_TIME};
 
 use crate::common::upstream::{EASY, Reach};
-use crate::common::{World, config};
+use crate::common::{Found, World, config};
 
 const BOTH: [ChannelMode; 2] = [ChannelMode::Aggregated, ChannelMode::PerMiner];
 
@@ -111,14 +111,15 @@ fn each_kind_of_bad_share_has_its_error_and_is_counted() {
         let mut world = World::with(mode, 1);
         let worker = world.miner("alice.rig1");
         let job = world.miners[worker].last_job();
-        let (extranonce2, nonce) = world.miners[worker].find(&job);
+        let found = world.miners[worker].find(&job);
         let (job_id, ntime) = (job.notify().job_id.clone(), job.notify().ntime);
-        let extranonce2: String = extranonce2
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let extranonce2 = "05".repeat(8);
         let good = |user: &str, ntime: u32| {
-            format!(r#""{user}","{job_id}","{extranonce2}","{ntime:08x}","{nonce:08x}""#)
+            let found = Found {
+                ntime,
+                ..found.clone()
+            };
+            found.params(user, &job)
         };
         let bits = |bits: &str| format!(r#"{},"{bits}""#, good("alice.rig1", ntime));
         let other = |job: &str, extranonce2: &str| {
@@ -629,6 +630,36 @@ fn assert_same_header(world: &World, miner: usize) {
     let root =
         roles_logic_sv2::merkle::root_from_path(&roles_logic_sv2::merkle::sha256d(&coinbase), path);
     assert_eq!(own.merkle_root, root);
+}
+
+#[test]
+fn a_block_on_an_earlier_tip_goes_up_whatever_it_is_worth_as_a_share() {
+    for mode in BOTH {
+        let mut world = World::prepared(config(mode, 1), |upstreams| {
+            upstreams[0].nbits = EASY;
+            upstreams[0].verdict = Some(Err("stale-share"));
+        });
+        let miner = world.miner("alice.rig1");
+        let old = world.miners[miner].last_job();
+        let link = world.link(0);
+        world.upstreams[0].new_tip(link);
+        world.run();
+        let stale = error(21, "the job is stale");
+        // Every other one is a block.
+        for _ in 0..20 {
+            assert_eq!(world.late_share(miner, &old), stale, "{mode:?}");
+        }
+        let counts = world.snapshot().upstream;
+        assert!(counts.unpaid_blocks > 0);
+        assert_eq!(counts.unpaid_blocks, counts.passed_on);
+        assert_eq!((counts.rejected, counts.lost), (counts.passed_on, 0));
+        let jobs = world.upstreams[0]
+            .shares
+            .iter()
+            .map(|(_, share)| share.job_id);
+        assert!({ jobs }.all(|job_id| job_id == 1), "{mode:?}");
+        world.assert_books_balance();
+    }
 }
 
 #[test]
