@@ -594,6 +594,28 @@ async fn every_failure_is_a_status_and_passes() {
     }
 }
 
+/// The node of a chain for tests gives templates all the same.
+#[tokio::test]
+async fn a_chain_that_is_still_downloaded_is_not_mined_on() {
+    let fake = FakeNode::start().await;
+    let there = CHAIN_INFO.replace("regtest", "signet");
+    let behind = there.replace(
+        "\"initialblockdownload\": false",
+        "\"initialblockdownload\": true",
+    );
+    fake.set("getblockchaininfo", Act::Say(reply(&behind)));
+    let node = RpcNode::spawn(RpcConfig {
+        chain: Some(Network::Signet),
+        ..fake.config()
+    })
+    .unwrap();
+    let is_syncing = |state: &NodeState| matches!(state.status, NodeStatus::Syncing { .. });
+    let state = until(&node, "syncing", is_syncing).await;
+    assert!(state.template.is_none());
+    fake.set("getblockchaininfo", Act::Say(reply(&there)));
+    until_ready(&node).await;
+}
+
 #[tokio::test]
 async fn a_flood_is_cut_off() {
     let fake = FakeNode::start().await;
@@ -738,6 +760,36 @@ async fn a_long_poll_brings_the_new_tip_and_the_slow_poll_finds_it_otherwise() {
             .load(Ordering::Relaxed)
             > 0
     );
+}
+
+#[tokio::test]
+async fn nothing_empty_comes_first_where_it_is_not_wanted() {
+    let fake = FakeNode::start().await;
+    let node = RpcNode::spawn(RpcConfig {
+        empty_template_first: false,
+        refresh_interval: Duration::from_secs(60),
+        ..fake.config()
+    })
+    .unwrap();
+    until_ready(&node).await;
+    let next_hash = bitcoin::BlockHash::from_byte_array([9; 32]).to_string();
+    let header = HEADER.replace("102", "103");
+    let header = header.replacen(&template_prev_hash(), &next_hash, 1);
+    fake.set("getblockheader", Act::Say(reply(&header)));
+    let next = GBT.replace(&template_prev_hash(), &next_hash);
+    let next = next.replace("103", "104");
+    fake.set("getblocktemplate", Act::Say(reply(&next)));
+    fake.set(
+        "getbestblockhash",
+        Act::Say(reply(&format!("\"{next_hash}\""))),
+    );
+    let is_full = |state: &NodeState| {
+        let template = state.template.as_ref();
+        template.is_some_and(|template| !template.is_provisional && template.height == 104)
+    };
+    until(&node, "full", is_full).await;
+    let provisional = &node.counters().provisional_templates;
+    assert_eq!(provisional.load(Ordering::Relaxed), 0);
 }
 
 fn template_prev_hash() -> String {

@@ -219,6 +219,12 @@ async fn a_block_goes_to_every_node_and_each_is_asked_afterwards() {
         .iter()
         .map(|report| (report.node.as_str(), report.reason(), report.is_confirmed()))
         .collect();
+    let restarted = reports.iter().find(|report| report.node == "restarts");
+    assert_eq!(
+        restarted.map(|report| &report.outcome),
+        Some(&SubmitOutcome::Duplicate),
+        "tried until it has the block before"
+    );
     let advised = reports.iter().map(|report| report.advice());
     let unconfirmed = reports.iter().map(|report| !report.is_confirmed());
     assert!(
