@@ -237,4 +237,23 @@ mod tests {
         assert_eq!(at_server.opener.open_payload(payload), Ok(2));
         assert_eq!(payload[..2], [9; 2]);
     }
+
+    #[test]
+    fn a_certificate_of_an_unknown_version_is_refused_even_unpinned() {
+        let authority = AuthoritySecretKey::from_bytes(&[1; 32]).unwrap();
+        let server = StaticKey::new(&[2; 32], &[3; 32]).unwrap();
+        let mut bytes = Certificate::issue(&authority, &server, 0..=100, &[4; 32]).to_bytes();
+        for (version, expected) in [(0, Ok(())), (1, Err(CertificateError::Version(1).into()))] {
+            bytes[0] = version;
+            let client_key = EphemeralKey::new(&[5; 32], &[6; 32]).unwrap();
+            let server_key = EphemeralKey::new(&[7; 32], &[8; 32]).unwrap();
+            let (client, act1) = Initiator::new(None, client_key);
+            let certificate = Certificate::from_bytes(&bytes);
+            let responded = Responder::new(&server, &certificate).respond(&act1, server_key);
+            let (_, act2) = responded.unwrap();
+            // Long expired: without a pinned authority nothing but the version counts.
+            let finished = client.finish(&act2, 1_000_000, 0).map(drop);
+            assert_eq!(finished, expected);
+        }
+    }
 }
