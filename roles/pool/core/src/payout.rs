@@ -369,6 +369,22 @@ mod tests {
     }
 
     #[test]
+    fn every_choice_fits_the_announced_sigops() {
+        // P2PKH is the only usual script that is checked by an operation of its own.
+        const P2PKH: &str = "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn";
+        let outputs = [(P2PKH, 1), (ADDRESS, 1)];
+        let pool = PoolPayouts::new(Network::Regtest, outputs).unwrap();
+        let identity = format!("sri/donate/5/{P2PKH}/w");
+        let choice = choose(identity.as_bytes(), Network::Regtest).unwrap();
+        let payouts = pool.payouts(&choice);
+        let sigops = payouts
+            .iter()
+            .map(|payout| payout.script_pubkey.count_sigops_legacy());
+        assert_eq!(sigops.sum::<usize>(), 2);
+        assert_eq!(pool.max_outputs_sigops(), 2);
+    }
+
+    #[test]
     fn wrong_outputs_are_named() {
         let new = |outputs: &[(&'static str, u32)]| {
             PoolPayouts::new(Network::Regtest, outputs.iter().copied())

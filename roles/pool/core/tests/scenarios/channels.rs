@@ -214,7 +214,10 @@ fn limits_of_channels_and_of_the_extranonce_space_are_answered() {
         let first = miner.open(&mut pool, Extended, "alice").unwrap();
         assert!(miner.open(&mut pool, Standard, "bob").is_ok());
         let full = Err("OpenMiningChannel.Error channel-capacity-exhausted".to_owned());
-        assert_eq!(miner.open(&mut pool, Standard, "carol"), full);
+        for user in ["carol", crate::common::ADDRESS] {
+            assert_eq!(miner.open(&mut pool, Standard, user), full);
+            assert_eq!(pool.shard.payouts_in_use(), 1, "{user}");
+        }
         let close = miner.channels.close(first, "".try_into().unwrap()).unwrap();
         miner.send(&mut pool, &close);
         pool.new_tip(HARD);

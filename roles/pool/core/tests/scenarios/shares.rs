@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use binary_sv2::{Encodable, Message};
 use const_sv2::mining::REQUIRES_VERSION_ROLLING;
 use extensions_sv2::{RequestExtensions, WorkerIdentity};
 use mining_sv2::SubmitSharesStandard;
+use pool_core::downstream::Output;
 use pool_core::shard::PoolConfig;
 use roles_logic_sv2::channels::ChannelKind::{self, Extended, Standard};
 use roles_logic_sv2::channels::client::Work;
@@ -370,6 +372,44 @@ fn a_stale_block_is_handed_in_and_a_block_goes_first() {
     assert_eq!(pool.blocks.len(), 1);
     let block = pool.blocks.remove(0);
     assert_eq!(block.solution.header.nonce, found.nonce);
+}
+
+#[test]
+fn a_block_overtakes_all_that_waits_for_the_same_miner() {
+    let mut pool = Pool::new(config());
+    pool.new_tip(EASY);
+    let mut miner = Miner::set_up(&mut pool, 0);
+    let channel = miner.open(&mut pool, Standard, "alice").unwrap();
+    let work = miner.work(channel);
+    let network = roles_logic_sv2::target::Target::from_nbits(EASY).unwrap();
+    let found = loop {
+        let found = miner.find(&work, true);
+        if network.is_met_by(&work.header(&found.borrow()).unwrap().hash()) {
+            break found;
+        }
+    };
+    let mut share = SubmitSharesStandard {
+        channel_id: 99,
+        sequence_number: 1,
+        job_id: work.job_id(),
+        nonce: found.nonce,
+        ntime: found.ntime,
+        version: found.version,
+    };
+    // Both came in one read: nothing is carried out in between.
+    let kind = SubmitSharesStandard::KIND;
+    for channel_id in [99, channel] {
+        share.channel_id = channel_id;
+        miner.pool.handle_frame(
+            kind.wire_extension_type(),
+            kind.msg_type,
+            &share.to_vec(),
+            &mut pool.shard,
+            pool.now,
+        );
+    }
+    let first = miner.pool.poll_output();
+    assert!(matches!(first, Some(Output::SubmitBlock(_))), "{first:?}");
 }
 
 #[test]
