@@ -275,10 +275,10 @@ fn worker_identities_are_used_in_accounting_once_negotiated() {
         version: found.version,
         extranonce: found.extranonce.as_slice().try_into().unwrap(),
     };
-    let payload = [binary_sv2::Encodable::to_vec(&share), tail].concat();
+    let payload = [share.to_vec(), tail].concat();
     miner.send_raw(
         &mut pool,
-        &<mining_sv2::SubmitSharesExtended as binary_sv2::Message>::KIND,
+        &<mining_sv2::SubmitSharesExtended as Message>::KIND,
         &payload,
     );
     // More workers than the connection may name are counted together.
