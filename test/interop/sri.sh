@@ -34,5 +34,9 @@ cd "$(dirname "$0")/../.."
 need_capnp
 install "$TRANSLATOR"
 install "$POOL"
+# A process group of its own, so that whatever ends this ends the programs too.
+set -m
 # Each scenario wants the processors for itself.
-exec cargo xtask interop --test programs -- --test-threads=1 "$@"
+cargo xtask interop --test programs -- --test-threads=1 "$@" &
+trap 'kill -- "-$!" 2>/dev/null || true' EXIT
+wait "$!"
