@@ -44,7 +44,7 @@ pub enum Command {
     /// Mine on this machine's processor, for a Stratum V2 or V1 server
     Miner(MinerArgs),
     /// Load a server with many connections and measure what it costs
-    Load(stratum_load::Args),
+    Load(Box<stratum_load::Args>),
     /// Make an authority key pair
     Keys(keys::KeysArgs),
     /// Write configurations
