@@ -40,6 +40,134 @@ fn the_defaults_with_key_and_payout_are_the_defaults_of_the_rules() {
     assert_eq!(nodes[0].chain, Some(Network::Bitcoin));
 }
 
+/// Every number is another than its default.
+#[test]
+fn every_key_arrives() {
+    let config = load(
+        "",
+        &[
+            "listen.address=127.0.0.2:7",
+            "listen.encrypted=false",
+            "node.urls=rpc://u:p@a:1",
+            "node.chain=regtest",
+            "node.empty_template_first=false",
+            "node.fees_delta_sats=7",
+            "node.refresh_secs=8",
+            "node.call_timeout_secs=9",
+            "payout.outputs=raw(51)",
+            "payout.tag=mine",
+            "payout.identity_payouts=false",
+            "shares.per_minute=11",
+            "shares.min_difficulty=12",
+            "shares.acknowledge_after=13",
+            "shares.acknowledge_after_ms=14",
+            "channels.version_rolling=false",
+            "channels.worker_identity_required=true",
+            "extranonce.size=15",
+            "extranonce.server_id=16",
+            "extranonce.server_id_size=2",
+            "extranonce.channel_number_size=4",
+            "extranonce.channels_per_thread=17",
+            "connections.total=18",
+            "connections.per_address=19",
+            "connections.per_sec=20",
+            "connections.burst=21",
+            "limits.channels_per_connection=22",
+            "limits.payouts_per_thread=23",
+            "limits.workers_per_connection=24",
+            "limits.shares_per_tip=25",
+            "limits.setup_timeout_secs=26",
+            "limits.channel_timeout_secs=27",
+            "limits.idle_timeout_secs=28",
+            "limits.stall_timeout_secs=29",
+            "limits.drain_secs=30",
+            "program.threads=5",
+            "program.log=debug",
+            "program.grace_secs=31",
+        ],
+    );
+    let config = config.unwrap();
+    let secs = Duration::from_secs;
+
+    let TemplatesConfig::Nodes(NodesConfig::Rpc(nodes)) = &config.templates else {
+        panic!("a node is named")
+    };
+    let node = &nodes[0];
+    assert_eq!(
+        (node.display_name(), node.chain),
+        ("rpc://a:1".to_owned(), Some(Network::Regtest))
+    );
+    assert_eq!(
+        (node.empty_template_first, node.fees_delta_sats),
+        (false, 7)
+    );
+    assert_eq!(
+        (node.refresh_interval, node.call_timeout),
+        (secs(8), secs(9))
+    );
+
+    let server = &config.pool;
+    assert_eq!(server.listen, ([127, 0, 0, 2], 7).into());
+    assert!(matches!(server.security, ServerSecurity::Plain));
+    let accept = &server.accept;
+    assert_eq!((accept.connections, accept.per_address), (18, 19));
+    assert_eq!((accept.per_second, accept.burst), (20, 21));
+    let bytes = &server.connection;
+    assert_eq!(
+        (bytes.handshake_timeout, bytes.idle_timeout),
+        (secs(26), Some(secs(28)))
+    );
+    assert_eq!(
+        (bytes.stall_timeout, bytes.max_payload_len),
+        (secs(29), MAX_PAYLOAD_LEN)
+    );
+    assert_eq!(server.threads.map(std::num::NonZeroUsize::get), Some(5));
+
+    let rules = &server.pool;
+    assert_eq!(
+        (rules.pool_tag.as_str(), rules.honours_identity_patterns),
+        ("mine", false)
+    );
+    assert_eq!(
+        (rules.version_rolling_allowed, rules.server_id),
+        (false, 16)
+    );
+    let required = ExtensionPolicy::new([], [EXTENSION_WORKER_IDENTITY]);
+    assert_eq!(rules.extensions, required);
+    let layout = ExtranonceLayout {
+        full_size: 15,
+        server_id_size: 2,
+        channel_number_size: 4,
+        max_channels: 17,
+    };
+    assert_eq!(rules.extranonce, layout);
+    assert_eq!((rules.max_payouts, rules.max_workers), (23, 24));
+    let deadlines = &rules.deadlines;
+    assert_eq!(
+        (deadlines.setup, deadlines.first_channel),
+        (secs(26), secs(27))
+    );
+    assert_eq!(deadlines.drain, secs(30));
+    let channels = ServerConfig {
+        max_channels: 22,
+        max_shares_per_tip: 25,
+        vardiff: VardiffConfig {
+            shares_per_minute: 11.0,
+            min_difficulty: 12.0,
+        },
+        slices: SliceLimits {
+            max_shares: 13,
+            max_age: Duration::from_millis(14),
+        },
+        ..ServerConfig::default()
+    };
+    assert_eq!(*rules.channels, channels);
+    assert_eq!(
+        (config.program.log_level.as_str(), config.program.grace),
+        ("debug", secs(31))
+    );
+}
+
 #[test]
 fn a_template_provider_and_weighted_outputs() {
     let text = format!(

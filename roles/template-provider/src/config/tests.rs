@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bitcoin_node::rpc::RpcConfig;
 use noise_sv2::AuthoritySecretKey;
 use stratum_runtime::config::{Loader, check_template};
@@ -36,6 +38,67 @@ fn the_defaults_with_a_key_are_valid() {
         panic!("rpc is the default")
     };
     assert_eq!(nodes[0].display_name(), "rpc://127.0.0.1:8332");
+}
+
+/// Every number is another than its default.
+#[test]
+fn every_key_arrives() {
+    let config = load(
+        "",
+        &[
+            "listen.address=127.0.0.2:7",
+            "listen.encrypted=false",
+            "node.urls=rpc://u:p@a:1",
+            "node.chain=signet",
+            "node.empty_template_first=false",
+            "node.fees_delta_sats=7",
+            "node.refresh_secs=8",
+            "node.call_timeout_secs=9",
+            "connections.total=18",
+            "connections.per_address=19",
+            "connections.per_sec=20",
+            "connections.burst=21",
+            "limits.setup_timeout_secs=26",
+            "limits.constraints_timeout_secs=27",
+            "limits.requests_per_sec=28",
+            "limits.requests_burst=29",
+            "program.threads=5",
+            "program.log=debug",
+            "program.grace_secs=31",
+        ],
+    );
+    let config = config.unwrap();
+    let secs = Duration::from_secs;
+    let NodesConfig::Rpc(nodes) = &config.nodes else {
+        panic!("a node is named")
+    };
+    let node = &nodes[0];
+    assert_eq!(
+        (node.empty_template_first, node.fees_delta_sats),
+        (false, 7)
+    );
+    assert_eq!(
+        (node.refresh_interval, node.call_timeout),
+        (secs(8), secs(9))
+    );
+    let server = &config.server;
+    assert_eq!(server.listen, ([127, 0, 0, 2], 7).into());
+    assert!(matches!(server.security, ServerSecurity::Plain));
+    let accept = &server.accept;
+    assert_eq!((accept.connections, accept.per_address), (18, 19));
+    assert_eq!((accept.per_second, accept.burst), (20, 21));
+    assert_eq!(server.threads.map(NonZeroUsize::get), Some(5));
+    let limits = Limits {
+        setup_timeout: secs(26),
+        constraints_timeout: secs(27),
+        per_second: 28,
+        burst: 29,
+    };
+    assert_eq!(server.limits, limits);
+    assert_eq!(
+        (config.program.log_level.as_str(), config.program.grace),
+        ("debug", secs(31))
+    );
 }
 
 #[test]
