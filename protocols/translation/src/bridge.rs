@@ -124,6 +124,8 @@ pub struct UpstreamCounts {
     pub below_target: u64,
     /// Given to the owner.
     pub passed_on: u64,
+    /// Those among them that were refused as shares, and are blocks all the same.
+    pub unpaid_blocks: u64,
     /// Accepted.
     pub accepted: u64,
     /// Rejected.
@@ -642,6 +644,7 @@ impl Bridge {
         let counts = |share: &AcceptedShare| work.target().is_met_by(&share.hash);
         if block.is_some() || outcome.as_ref().is_ok_and(counts) {
             self.upstream.passed_on += 1;
+            self.upstream.unpaid_blocks += u64::from(outcome.is_err());
             let own = job.head.get(work.extranonce_prefix().len()..);
             let worker = self.session.worker(&submit.worker);
             self.outputs.push_back(BridgeOutput::Share(UpstreamShare {

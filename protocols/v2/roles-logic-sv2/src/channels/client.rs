@@ -511,13 +511,28 @@ impl ClientChannels {
         work: &Work,
         found: &Found<'a>,
     ) -> Result<Submission<'a>, ClientError> {
+        let channel = self
+            .channel(work.channel_id())
+            .ok_or(ClientError::NotOpen)?;
+        if channel.tip.as_ref() != Some(work.tip()) {
+            return Err(ClientError::Stale);
+        }
+        self.submit_block(work, found)
+    }
+
+    /// The same for a block, whatever the tip: it earns nothing as a share, and may yet win over another block.
+    ///
+    /// # Errors
+    /// The channel is closed, the extranonce has the wrong size.
+    pub fn submit_block<'a>(
+        &mut self,
+        work: &Work,
+        found: &Found<'a>,
+    ) -> Result<Submission<'a>, ClientError> {
         let at = self
             .channel_at(work.channel_id())
             .ok_or(ClientError::NotOpen)?;
         let channel = self.channels.get_mut(at).ok_or(ClientError::NotOpen)?;
-        if channel.tip.as_ref() != Some(work.tip()) {
-            return Err(ClientError::Stale);
-        }
         if found.extranonce.len() != work.extranonce_size() {
             return Err(ClientError::BadExtranonceSize);
         }
