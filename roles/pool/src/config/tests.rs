@@ -40,55 +40,55 @@ fn the_defaults_with_key_and_payout_are_the_defaults_of_the_rules() {
     assert_eq!(nodes[0].chain, Some(Network::Bitcoin));
 }
 
-/// Every number is another than its default.
-#[test]
-fn every_key_arrives() {
-    let config = load(
-        "",
-        &[
-            "listen.address=127.0.0.2:7",
-            "listen.encrypted=false",
-            "node.urls=rpc://u:p@a:1",
-            "node.chain=regtest",
-            "node.empty_template_first=false",
-            "node.fees_delta_sats=7",
-            "node.refresh_secs=8",
-            "node.call_timeout_secs=9",
-            "payout.outputs=raw(51)",
-            "payout.tag=mine",
-            "payout.identity_payouts=false",
-            "shares.per_minute=11",
-            "shares.min_difficulty=12",
-            "shares.acknowledge_after=13",
-            "shares.acknowledge_after_ms=14",
-            "channels.version_rolling=false",
-            "channels.worker_identity_required=true",
-            "extranonce.size=15",
-            "extranonce.server_id=16",
-            "extranonce.server_id_size=2",
-            "extranonce.channel_number_size=4",
-            "extranonce.channels_per_thread=17",
-            "connections.total=18",
-            "connections.per_address=19",
-            "connections.per_sec=20",
-            "connections.burst=21",
-            "limits.channels_per_connection=22",
-            "limits.payouts_per_thread=23",
-            "limits.workers_per_connection=24",
-            "limits.shares_per_tip=25",
-            "limits.setup_timeout_secs=26",
-            "limits.channel_timeout_secs=27",
-            "limits.idle_timeout_secs=28",
-            "limits.stall_timeout_secs=29",
-            "limits.drain_secs=30",
-            "program.threads=5",
-            "program.log=debug",
-            "program.grace_secs=31",
-        ],
-    );
-    let config = config.unwrap();
-    let secs = Duration::from_secs;
+/// A value for each key, another than its default.
+const EACH_KEY: &[&str] = &[
+    "listen.address=127.0.0.2:7",
+    "listen.encrypted=false",
+    "node.urls=rpc://u:p@a:1",
+    "node.chain=regtest",
+    "node.empty_template_first=false",
+    "node.fees_delta_sats=7",
+    "node.refresh_secs=8",
+    "node.call_timeout_secs=9",
+    "payout.outputs=raw(51)",
+    "payout.tag=mine",
+    "payout.identity_payouts=false",
+    "shares.per_minute=11",
+    "shares.min_difficulty=12",
+    "shares.acknowledge_after=13",
+    "shares.acknowledge_after_ms=14",
+    "channels.version_rolling=false",
+    "channels.worker_identity_required=true",
+    "extranonce.size=15",
+    "extranonce.server_id=16",
+    "extranonce.server_id_size=2",
+    "extranonce.channel_number_size=4",
+    "extranonce.channels_per_thread=17",
+    "connections.total=18",
+    "connections.per_address=19",
+    "connections.per_sec=20",
+    "connections.burst=21",
+    "limits.channels_per_connection=22",
+    "limits.payouts_per_thread=23",
+    "limits.workers_per_connection=24",
+    "limits.shares_per_tip=25",
+    "limits.setup_timeout_secs=26",
+    "limits.channel_timeout_secs=27",
+    "limits.idle_timeout_secs=28",
+    "limits.stall_timeout_secs=29",
+    "limits.drain_secs=30",
+    "program.threads=5",
+    "program.log=debug",
+    "program.grace_secs=31",
+];
 
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn every_key_of_the_shell_arrives() {
+    let config = load("", EACH_KEY).unwrap();
     let TemplatesConfig::Nodes(NodesConfig::Rpc(nodes)) = &config.templates else {
         panic!("a node is named")
     };
@@ -123,7 +123,17 @@ fn every_key_arrives() {
     );
     assert_eq!(server.threads.map(std::num::NonZeroUsize::get), Some(5));
 
-    let rules = &server.pool;
+    let program = &config.program;
+    assert_eq!(
+        (program.log_level.as_str(), program.grace),
+        ("debug", secs(31))
+    );
+}
+
+#[test]
+fn every_key_of_the_rules_arrives() {
+    let config = load("", EACH_KEY).unwrap();
+    let rules = &config.pool.pool;
     assert_eq!(
         (rules.pool_tag.as_str(), rules.honours_identity_patterns),
         ("mine", false)
@@ -162,10 +172,6 @@ fn every_key_arrives() {
         ..ServerConfig::default()
     };
     assert_eq!(*rules.channels, channels);
-    assert_eq!(
-        (config.program.log_level.as_str(), config.program.grace),
-        ("debug", secs(31))
-    );
 }
 
 #[test]
