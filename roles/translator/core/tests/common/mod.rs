@@ -133,6 +133,19 @@ impl Miner {
         )
     }
 
+    /// What tells it apart from others on its channel.
+    pub(crate) fn part(&self) -> String {
+        let mut lines = self.lines.iter().rev();
+        let changed = lines.find(|line| line.contains("mining.set_extranonce"));
+        match changed {
+            Some(line) => {
+                let json: serde_json::Value = serde_json::from_str(line).unwrap();
+                json["params"][0].as_str().unwrap().to_owned()
+            }
+            None => self.extranonce().0,
+        }
+    }
+
     pub(crate) fn session_name(&self) -> String {
         self.session.session().expect("subscribed").to_owned()
     }
@@ -701,6 +714,25 @@ impl World {
 
     pub(crate) fn links(&self) -> usize {
         self.links.len()
+    }
+
+    pub(crate) fn links_of(&self, at: usize) -> Vec<LinkId> {
+        let links = self.links.iter().filter(|(_, upstream)| **upstream == at);
+        links.map(|(id, _)| *id).collect()
+    }
+
+    /// Whoever has something coming was woken for it, and no time is left to pass that has passed.
+    pub(crate) fn assert_nothing_is_left_to_do(&mut self) {
+        assert_eq!(self.translator.poll_output(), None);
+        assert_eq!(self.translator.poll_wake(), None);
+        for id in self.links.keys() {
+            assert!(self.translator.poll_link_output(*id).is_none());
+        }
+        for miner in self.miners.iter().filter(|miner| !miner.is_gone) {
+            assert_eq!(self.translator.poll_miner_output(miner.id), None);
+        }
+        let due = self.translator.poll_timeout();
+        assert!(due.is_none_or(|due| due >= self.now.instant), "{due:?}");
     }
 
     /// The newest connection to an upstream.

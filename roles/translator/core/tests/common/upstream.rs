@@ -22,6 +22,9 @@ use super::START_SECS;
 
 pub(crate) const GROUP: u32 = 1;
 
+/// No channel has this number.
+pub(crate) const NO_CHANNEL: u32 = 4_711;
+
 /// No share of a test is a block.
 const HARD: u32 = 0x1703_71b1;
 
@@ -164,7 +167,9 @@ impl Upstream {
             AnyMessage::Mining(MiningMessage::SubmitSharesSuccess(message)) => {
                 self.acknowledged += u64::from(message.new_submits_accepted_count);
             }
-            AnyMessage::Mining(MiningMessage::SubmitSharesError(_)) => self.rejected += 1,
+            AnyMessage::Mining(MiningMessage::SubmitSharesError(message)) => {
+                self.rejected += u64::from(message.channel_id != NO_CHANNEL);
+            }
             _ => {}
         }
         Some(message)
@@ -177,7 +182,11 @@ impl Upstream {
 
     /// Answers so many of the shares that wait, the oldest first: what is accepted together, as servers do.
     pub(crate) fn answers(&mut self, count: usize, verdict: Result<(), &'static str>) {
-        let count = count.min(self.waiting.len());
+        let count = if self.is_mute {
+            0
+        } else {
+            count.min(self.waiting.len())
+        };
         let answered: Vec<_> = self.waiting.drain(..count).collect();
         let mut accepted: BTreeMap<(LinkId, u32), (u32, u32)> = BTreeMap::new();
         for (link, channel_id, sequence_number) in answered {
@@ -340,8 +349,15 @@ impl Upstream {
         let (channel_id, sequence_number) = (message.channel_id, message.sequence_number);
         self.shares.push((link, message));
         self.workers.push(worker.map(|worker| worker.to_string()));
-        match self.verdict {
-            Some(Ok(())) => self.acknowledges(link, channel_id, sequence_number, 1),
+        match self.verdict.filter(|_| !self.is_mute) {
+            Some(Ok(())) => {
+                // A number stands for all before it.
+                let before = self.waiting.len();
+                self.waiting
+                    .retain(|waiting| (waiting.0, waiting.1) != (link, channel_id));
+                let count = before - self.waiting.len() + 1;
+                self.acknowledges(link, channel_id, sequence_number, count as u32);
+            }
             Some(Err(code)) => self.rejects(link, channel_id, sequence_number, code),
             None => self.waiting.push((link, channel_id, sequence_number)),
         }
@@ -466,9 +482,15 @@ impl Upstream {
     }
 
     pub(crate) fn close(&mut self, link: LinkId, channel_id: u32) {
+        if self.is_mute {
+            return;
+        }
         let reason: Str0255<'static> = "going away".try_into().unwrap();
+        let is_closed =
+            |on: LinkId, id: u32| on == link && (id == channel_id || channel_id == GROUP);
         self.channels
-            .retain(|channel| channel.id != channel_id && channel_id != GROUP);
+            .retain(|channel| !is_closed(channel.link, channel.id));
+        self.waiting.retain(|(on, id, _)| !is_closed(*on, *id));
         self.mining(
             link,
             CloseChannel {
