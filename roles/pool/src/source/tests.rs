@@ -1,6 +1,6 @@
 use binary_sv2::Message as _;
 use bitcoin::ScriptBuf;
-use common_messages_sv2::SetupConnectionSuccess;
+use common_messages_sv2::{SetupConnectionError, SetupConnectionSuccess};
 use network_helpers_sv2::ServerSecurity;
 use roles_logic_sv2::header::Header;
 use roles_logic_sv2::job::{JobFactory, Payout};
@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+/// A test that waits for longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A template provider that does as the test says.
 struct Provider {
     listener: TcpListener,
@@ -21,13 +24,20 @@ struct Provider {
 type Link = Connection<TcpStream>;
 
 impl Provider {
-    /// The next connection, after setup and constraints.
-    async fn accept(&self) -> Link {
-        let (stream, _) = self.listener.accept().await.unwrap();
+    /// The next connection, after the pool's setup.
+    async fn accept_setup(&self) -> Link {
+        let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
+        let (stream, _) = accepted.expect("the pool connects").unwrap();
         let mut link = Connection::server(stream, &ServerSecurity::Plain, Options::default())
             .await
             .unwrap();
         assert_eq!(next(&mut link).await.0, SetupConnection::KIND.msg_type);
+        link
+    }
+
+    /// The next connection, after setup and constraints.
+    async fn accept(&self) -> Link {
+        let mut link = self.accept_setup().await;
         let success = SetupConnectionSuccess {
             used_version: 2,
             flags: 0,
@@ -45,11 +55,13 @@ impl Provider {
 }
 
 async fn next(link: &mut Link) -> (u8, Vec<u8>) {
+    let until = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(frame) = link.next_frame().unwrap() {
             return (frame.header().msg_type(), frame.payload().to_vec());
         }
-        link.ready(None).await.unwrap();
+        let wake = link.ready(Some(until)).await.unwrap();
+        assert_eq!(wake, Wake::Readable, "the pool says nothing");
     }
 }
 
@@ -126,7 +138,8 @@ async fn scene() -> Scene {
 impl Scene {
     /// The template that became work last.
     async fn work(&mut self) -> Arc<ActiveTemplate> {
-        self.templates.changed().await.unwrap();
+        let changed = tokio::time::timeout(PATIENCE, self.templates.changed()).await;
+        changed.expect("there is new work").unwrap();
         self.templates.borrow_and_update().clone().unwrap()
     }
 
@@ -234,6 +247,65 @@ async fn a_provider_that_talks_nonsense_is_left_and_tried_again() {
     announce(&mut link, 1, 1).await;
     assert_eq!(scene.work().await.template().template_id, 1);
     assert_eq!(scene.snapshot.borrow().failures, 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_is_left_with_its_reason_and_tried_again() {
+    let scene = scene().await;
+    let mut link = scene.provider.accept_setup().await;
+    let refusal = SetupConnectionError {
+        flags: 0,
+        error_code: "unsupported-protocol".try_into().unwrap(),
+    };
+    link.queue(&refusal).unwrap();
+    link.flush().await.unwrap();
+    let mut link = scene.provider.accept_setup().await;
+    let failure = scene.snapshot.borrow().last_failure.clone();
+    assert_eq!(failure, "it refuses the connection: unsupported-protocol");
+    let other_version = SetupConnectionSuccess {
+        used_version: 3,
+        flags: 0,
+    };
+    link.queue(&other_version).unwrap();
+    link.flush().await.unwrap();
+    scene.provider.accept().await;
+    let failure = scene.snapshot.borrow().last_failure.clone();
+    assert!(
+        failure.contains("version 3, which was not offered"),
+        "{failure}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_silent_is_left() {
+    let scene = scene().await;
+    let _silent = scene.provider.accept_setup().await;
+    scene.provider.accept().await;
+    let snapshot = scene.snapshot.borrow();
+    assert_eq!(
+        snapshot.last_failure,
+        "it did not answer SetupConnection in time"
+    );
+}
+
+#[tokio::test]
+async fn a_pool_with_a_block_waits_for_the_provider_until_its_grace_is_over() {
+    let mut scene = scene().await;
+    let mut link = scene.provider.accept().await;
+    announce(&mut link, 50, 1).await;
+    let active = scene.work().await;
+    drop(link);
+    scene
+        .snapshot
+        .wait_for(|snapshot| snapshot.failures == 1)
+        .await
+        .unwrap();
+    scene.find(&active).await;
+    drop(scene.blocks);
+    let mut link = scene.provider.accept().await;
+    assert_eq!(solution(&mut link).await, 50);
+    drop(link);
+    scene.feeding.await.unwrap();
 }
 
 #[tokio::test]
