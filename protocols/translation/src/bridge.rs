@@ -140,7 +140,6 @@ struct SentJob {
     copy: u32,
     ntime: u32,
     work: Arc<ChannelWork>,
-    difficulty: Difficulty,
     target: Arc<ShareTarget>,
     /// What stands before extranonce2, the upstream's prefix included.
     head: Arc<[u8]>,
@@ -182,7 +181,8 @@ impl Parked {
 /// One Sv1 miner.
 #[derive(Debug)]
 pub struct Bridge {
-    config: BridgeConfig,
+    version_mask: u32,
+    limits: ShareLimits,
     session: ServerSession,
     policy: DifficultyPolicy,
     work: Option<Arc<ChannelWork>>,
@@ -220,7 +220,8 @@ impl Bridge {
             accepted: 0,
             upstream: UpstreamCounts::default(),
             outputs: VecDeque::new(),
-            config,
+            version_mask: config.server.version_mask,
+            limits: config.limits,
         })
     }
 
@@ -261,7 +262,12 @@ impl Bridge {
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<BridgeOutput> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Its memory as well: most miners have nothing to say most of the time.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -388,7 +394,7 @@ impl Bridge {
             self.former = before;
         }
         self.copies = 0;
-        let mask = version_mask(self.config.server.version_mask, new.version_mask() != 0);
+        let mask = version_mask(self.version_mask, new.version_mask() != 0);
         self.session.set_version_mask(mask);
         self.policy.set_upstream(*new.target());
         if self.shows_as_much(work) {
@@ -523,11 +529,9 @@ impl Bridge {
             self.has_begun = true;
             self.policy.begin(now.instant);
         }
-        let is_same_head = self.head.strip_prefix(work.hidden()) == Some(&*grant.extranonce1);
-        if !is_same_head {
-            self.head = [work.hidden(), &grant.extranonce1].concat().into();
+        if !work.is_head(&self.head, &grant.extranonce1) {
+            self.head = work.head(&grant.extranonce1);
         }
-        let difficulty = self.policy.difficulty();
         if self.jobs.len() >= MAX_JOBS {
             self.jobs.pop_front();
         }
@@ -535,11 +539,10 @@ impl Bridge {
             copy,
             ntime: line.notify().ntime,
             work,
-            difficulty,
             target: self.policy.share_target().clone(),
             head: self.head.clone(),
         });
-        self.session.set_difficulty(difficulty);
+        self.session.set_difficulty(self.policy.difficulty());
         self.session.send_job(&line, clean, now);
     }
 
@@ -552,9 +555,9 @@ impl Bridge {
     }
 
     fn difficulty_changed(&mut self, now: Now) {
-        let difficulty = self.policy.difficulty();
-        let last = self.jobs.back().map(|job| job.difficulty);
-        if last.is_some_and(|last| last != difficulty) {
+        let target = self.policy.share_target();
+        let last = self.jobs.back().map(|job| &job.target);
+        if last.is_some_and(|last| !Arc::ptr_eq(last, target)) {
             self.send_again(now);
         }
         self.take_outputs(now);
@@ -639,8 +642,8 @@ impl Bridge {
                 extranonce_prefix: &job.head,
             },
         };
-        let limits = &self.config.limits;
-        let Verdict { outcome, block } = validate(&context, &share, limits, &mut self.seen, now);
+        let seen = &mut self.seen;
+        let Verdict { outcome, block } = validate(&context, &share, &self.limits, seen, now);
         let counts = |share: &AcceptedShare| work.target().is_met_by(&share.hash);
         if block.is_some() || outcome.as_ref().is_ok_and(counts) {
             self.upstream.passed_on += 1;

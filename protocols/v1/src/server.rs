@@ -370,7 +370,12 @@ impl ServerSession {
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<ServerOutput> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Its memory as well: most miners have nothing to say most of the time.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When [`Self::handle_timeout`] is due.

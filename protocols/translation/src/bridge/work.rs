@@ -21,8 +21,8 @@ pub struct ChannelWork {
     source: u64,
     name: u32,
     shown: usize,
-    /// The upstream's prefix and our zeros.
-    hidden: Box<[u8]>,
+    /// Zeros of ours behind the upstream's prefix.
+    zeros: usize,
     /// The line as it is sent first, when many share it.
     line: Option<Arc<Sv1Job>>,
 }
@@ -40,14 +40,12 @@ impl ChannelWork {
         let Some(zeros) = available.checked_sub(shown) else {
             return Err(MappingError::ExtranonceTooShort { available, shown });
         };
-        let mut hidden = work.extranonce_prefix().to_vec();
-        hidden.resize(hidden.len() + zeros, 0);
         Ok(Self {
             job,
             source,
             name,
             shown,
-            hidden: hidden.into(),
+            zeros,
             line: None,
             work,
         })
@@ -90,9 +88,23 @@ impl ChannelWork {
         &self.job
     }
 
-    /// What stands before extranonce1.
-    pub(super) const fn hidden(&self) -> &[u8] {
-        &self.hidden
+    /// What stands before extranonce1: the upstream's prefix and our zeros.
+    fn hidden(&self) -> Vec<u8> {
+        let mut hidden = self.work.extranonce_prefix().to_vec();
+        hidden.resize(hidden.len() + self.zeros, 0);
+        hidden
+    }
+
+    /// All that stands before extranonce2.
+    pub(super) fn head(&self, extranonce1: &[u8]) -> Arc<[u8]> {
+        [&self.hidden(), extranonce1].concat().into()
+    }
+
+    /// Whether that is what stands before extranonce2.
+    pub(super) fn is_head(&self, head: &[u8], extranonce1: &[u8]) -> bool {
+        let rest = head.strip_prefix(self.work.extranonce_prefix());
+        let zeros = rest.and_then(|rest| rest.strip_suffix(extranonce1));
+        zeros.is_some_and(|zeros| zeros.len() == self.zeros && zeros.iter().all(|byte| *byte == 0))
     }
 
     /// The line of the job as it is sent first.
@@ -113,7 +125,7 @@ impl ChannelWork {
             job_id: self.name,
             copy,
         };
-        let notify = notify_of_work(&self.work, &self.hidden, name, ntime)?;
+        let notify = notify_of_work(&self.work, &self.hidden(), name, ntime)?;
         Ok(Arc::new(Sv1Job::new(notify)))
     }
 }

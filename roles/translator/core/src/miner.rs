@@ -75,7 +75,6 @@ pub(crate) struct Miner {
     pub(crate) bridge: Bridge,
     /// Tells it apart from others on its channel.
     pub(crate) number: Option<ExtranoncePrefix>,
-    pub(crate) session: Option<String>,
     /// Waits for an upstream.
     pub(crate) subscribe: Option<Subscribe>,
     /// Wait for a channel of its own.
@@ -97,8 +96,8 @@ pub(crate) struct Miner {
     pub(crate) connected_at: Instant,
     pub(crate) is_woken: bool,
     pub(crate) outputs: VecDeque<MinerOutput>,
-    /// The name of the last share, as it goes to the upstream.
-    worker: Option<(String, Arc<str>)>,
+    /// The name of the last share as it goes to the upstream, and as it is where it is too long for that.
+    worker: Option<(Arc<str>, Option<Box<str>>)>,
 }
 
 impl Miner {
@@ -106,7 +105,6 @@ impl Miner {
         Self {
             bridge,
             number: None,
-            session: None,
             subscribe: None,
             names: Vec::new(),
             channel: None,
@@ -126,13 +124,14 @@ impl Miner {
 
     /// The name in the form that extension 0x0002 has for it. Miners have one name mostly, so the last is kept.
     pub(crate) fn worker(&mut self, name: &str) -> Arc<str> {
-        if let Some((last, identity)) = &self.worker
-            && last == name
+        if let Some((identity, long)) = &self.worker
+            && long.as_deref().unwrap_or(identity) == name
         {
             return identity.clone();
         }
         let identity: Arc<str> = worker_identity(name).into();
-        self.worker = Some((name.to_owned(), identity.clone()));
+        let long = (*identity != *name).then(|| name.into());
+        self.worker = Some((identity.clone(), long));
         identity
     }
 

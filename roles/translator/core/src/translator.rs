@@ -232,7 +232,13 @@ impl Translator {
 
     /// The next thing to do for a miner, in order.
     pub fn poll_miner_output(&mut self, id: MinerId) -> Option<MinerOutput> {
-        self.miners.find_mut(id)?.outputs.pop_front()
+        let outputs = &mut self.miners.find_mut(id)?.outputs;
+        let output = outputs.pop_front();
+        if output.is_none() {
+            // Its memory as well: most miners have nothing coming most of the time.
+            *outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The next thing to do for a link, in order. [`LinkOutput::Close`] for one that is gone.

@@ -82,8 +82,9 @@ impl Translator {
         let Some(number) = miner.number else {
             return;
         };
-        let parked = miner.bridge.park().zip(miner.session);
-        let pushed_out = match parked {
+        let grant = miner.bridge.session().granted();
+        let session = grant.map(|grant| grant.session.clone());
+        let pushed_out = match miner.bridge.park().zip(session) {
             Some((parked, session)) => self.parking.park(session, parked, number, now.instant),
             None => vec![number],
         };
@@ -178,7 +179,6 @@ impl Translator {
         miner.number = Some(number);
         let session = self.session_name();
         if let Some(miner) = self.miners.find_mut(id) {
-            miner.session = Some(session.clone());
             let bridge = &mut miner.bridge;
             bridge.grant(extranonce1, extranonce2_size, session, now);
         }
@@ -189,7 +189,6 @@ impl Translator {
             return;
         };
         let shown = parked.extranonce1().len() + parked.extranonce2_size();
-        miner.session = Some(name.clone());
         miner.bridge.grant_again(parked, name, now);
         if shown != layout.shown() {
             self.fit_extranonce(id, layout, now);
