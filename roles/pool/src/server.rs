@@ -464,3 +464,26 @@ async fn run(context: &Context, connection: network_helpers_sv2::Connection) -> 
     book_discarded(&context.counters.rejects, &session.downstream);
     reason
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::Network;
+    use pool_core::payout::PoolPayouts;
+
+    use super::*;
+
+    /// With too little room announced a full template makes a block that the network refuses.
+    #[test]
+    fn all_the_room_that_outputs_may_need_is_announced() {
+        let outputs = [("raw(51)", 1), ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", 1)];
+        let payouts = PoolPayouts::new(Network::Regtest, outputs).unwrap();
+        let announced = constraints(&PoolConfig::new(payouts));
+        // Value, length and script of both, and of the longest address that a miner may bring along.
+        let size = (8 + 1 + 1) + (8 + 1 + 25) + (8 + 1 + 42);
+        let expected = CoinbaseOutputConstraints {
+            coinbase_output_max_additional_size: size,
+            coinbase_output_max_additional_sigops: 2,
+        };
+        assert_eq!(announced, expected);
+    }
+}
