@@ -15,6 +15,9 @@ use crate::stats::Stats;
 /// How long a server may take to answer, or to give the first job.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client that is to pause waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// When shares are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
@@ -88,6 +91,7 @@ fn send(
     match pace {
         _ if stats.is_over.get() => Ok(None),
         Pace::Idle => Ok(None),
+        Pace::Saturated if stats.is_paused.get() => Ok(Some(now + PAUSE)),
         Pace::Saturated => {
             while miner.send_share(now)? {}
             Ok(None)

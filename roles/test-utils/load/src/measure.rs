@@ -44,6 +44,12 @@ const BLOCK_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 /// How long the last shares may take to be answered, and to reach the upstream.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often the client looks how far behind the upstream is.
+const LAG_POLL: Duration = Duration::from_millis(50);
+
+/// Shares that the upstream may be behind; a translator counts as lost what is beyond 65 536.
+const MAX_LAG: u64 = 16_384;
+
 /// Bytes of an encrypted frame that are not its payload: header, and a tag for each of the two parts.
 const NOISE_OVERHEAD: usize = 6 + 16 + 16;
 
@@ -311,13 +317,13 @@ impl<P: Protocol> Subject<P> {
         let stats = self.stats.clone();
         let tasks = start(shape, miners, shape.rate, &stats);
         let idle = self.servers.usage()?;
-        sleep(WARM_UP).await;
+        self.wait(WARM_UP, shape).await?;
         let mut rounds = Rounds::default();
         for _ in 0..shape.rounds.get() {
             stats.latencies.borrow_mut().clear();
             let (at, accepted, judged) = (Instant::now(), stats.accepted.get(), stats.judged());
             let (usage, upstream) = (self.servers.usage()?, self.servers.upstream_usage()?);
-            sleep(shape.round()).await;
+            self.wait(shape.round(), shape).await?;
             let round = Round {
                 secs: at.elapsed().as_secs_f64(),
                 accepted: stats.accepted.get() - accepted,
@@ -336,6 +342,23 @@ impl<P: Protocol> Subject<P> {
         let upstream = self.compare().await?;
         drop(tasks);
         Ok(rounds.figures(stats.rejected.take(), memory, upstream))
+    }
+
+    /// Lets the load go on for a while. Clients that send all that is taken pause while the upstream is behind: they see
+    /// the translator's answers only, and would fill its queue.
+    async fn wait(&mut self, duration: Duration, shape: &Shape) -> anyhow::Result<()> {
+        let until = Instant::now() + duration;
+        let upstream = self.servers.upstream.as_mut();
+        let Some(upstream) = upstream.filter(|_| shape.rate.is_none()) else {
+            sleep(duration).await;
+            return Ok(());
+        };
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            sleep(left.min(LAG_POLL)).await;
+            let lag = self.stats.accepted.get().saturating_sub(upstream.shares()?);
+            self.stats.is_paused.set(lag > MAX_LAG);
+        }
+        Ok(())
     }
 
     /// Lets the last shares arrive, and asks the upstream how many it has accepted. Gives that, and how many more the

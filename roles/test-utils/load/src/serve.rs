@@ -45,6 +45,7 @@ impl Order {
 
 /// Is one of the servers until standard input ends, as it does when the client has ended.
 pub(crate) fn serve(role: ServerRole, args: &Args) -> anyhow::Result<()> {
+    stratum_runtime::logging::init("warn").context("log what goes wrong")?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -13,6 +13,8 @@ pub(crate) struct Stats {
     pub(crate) rejected: RefCell<BTreeMap<String, u64>>,
     /// Shares sent and not answered.
     pub(crate) under_way: Cell<u64>,
+    /// No shares are to be sent for now: the upstream is behind.
+    pub(crate) is_paused: Cell<bool>,
     /// No more shares are to be sent.
     pub(crate) is_over: Cell<bool>,
     /// From submitting a share to its answer, in nanoseconds, one entry per answer.
