@@ -130,14 +130,14 @@ impl ClientMessage {
     /// # Errors
     /// A method that miners do not send, parameters that cannot be used.
     pub fn parse(request: &Request<'_>) -> Result<Self, RequestError> {
-        let params = || Params::parse(request.params);
+        let params = || request.params.list();
         Ok(match &*request.method {
-            "mining.configure" => Self::Configure(Configure::parse(&params()?)?),
-            "mining.subscribe" => Self::Subscribe(Subscribe::parse(&params()?)),
-            "mining.authorize" => Self::Authorize(Authorize::parse(&params()?)?),
-            "mining.submit" => Self::Submit(Submit::parse(&params()?)?),
+            "mining.configure" => Self::Configure(Configure::parse(params()?)?),
+            "mining.subscribe" => Self::Subscribe(Subscribe::parse(params()?)),
+            "mining.authorize" => Self::Authorize(Authorize::parse(params()?)?),
+            "mining.submit" => Self::Submit(Submit::parse(params()?)?),
             "mining.suggest_difficulty" => Self::SuggestDifficulty(params()?.difficulty(0)?),
-            "mining.suggest_target" => Self::SuggestTarget(suggested_target(&params()?)?),
+            "mining.suggest_target" => Self::SuggestTarget(suggested_target(params()?)?),
             "mining.extranonce.subscribe" => Self::ExtranonceSubscribe,
             "mining.get_transactions" => {
                 Self::GetTransactions(params()?.optional_text(0, MAX_JOB_ID_BYTES))

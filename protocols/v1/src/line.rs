@@ -64,7 +64,7 @@ impl Lines {
             self.unfinished = Vec::new();
         }
         loop {
-            let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+            let Some(end) = line_end(input) else {
                 return self.keep(input).err().map(Err);
             };
             let (line, rest) = input.split_at(end);
@@ -122,6 +122,17 @@ impl Lines {
     }
 }
 
+/// Where the line ends. Bytes without an end are passed over in blocks, which the compiler compares at once.
+fn line_end(input: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let is_end = |byte: &u8| *byte == b'\n';
+    let has_end = |block: &[u8]| block.iter().fold(false, |any, byte| any | is_end(byte));
+    let blocks = input.chunks_exact(BLOCK);
+    let start = { blocks }.take_while(|block| !has_end(block)).count() * BLOCK;
+    let end = input.get(start..)?.iter().position(is_end)?;
+    Some(start + end)
+}
+
 /// The line without what some peers put around it.
 pub fn trim(line: &[u8]) -> &[u8] {
     let Some(first) = line.iter().position(|byte| !is_padding(*byte)) else {
@@ -133,4 +144,21 @@ pub fn trim(line: &[u8]) -> &[u8] {
 
 const fn is_padding(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_is_found_wherever_it_is() {
+        for len in 0..100 {
+            let mut input = vec![b'x'; len];
+            assert_eq!(line_end(&input), None, "{len}");
+            for at in (0..len).rev() {
+                input[at] = b'\n';
+                assert_eq!(line_end(&input), Some(at), "{len}");
+            }
+        }
+    }
 }

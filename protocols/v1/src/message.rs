@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -9,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::error::ErrorReply;
 use crate::id::Id;
 use crate::line::trim;
+use crate::params::RawParams;
 
 /// Bytes of a method's name that are kept.
 const MAX_METHOD_BYTES: usize = 64;
@@ -47,7 +49,7 @@ pub struct Request<'a> {
     pub id: Id,
     /// Name of the method.
     pub method: Cow<'a, str>,
-    pub(crate) params: Option<&'a RawValue>,
+    pub(crate) params: RawParams<'a>,
 }
 
 /// An answer.
@@ -86,13 +88,14 @@ impl Response {
 }
 
 #[derive(Deserialize)]
-struct Members<'a> {
+#[serde(bound(deserialize = "P: Deserialize<'de> + Default"))]
+struct Members<'a, P> {
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     method: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
+    #[serde(default)]
+    params: P,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -119,8 +122,8 @@ impl<'a> Message<'a> {
             return Err(MessageError::Empty);
         }
         let text = std::str::from_utf8(line).map_err(|_| MessageError::NotJson)?;
-        let members: Members<'a> = match line.first() {
-            Some(b'{') => serde_json::from_str(text).map_err(|_| MessageError::NotJson)?,
+        let members = match line.first() {
+            Some(b'{') => Members::parse(text).ok_or(MessageError::NotJson)?,
             _ if serde_json::from_str::<&RawValue>(text).is_ok() => {
                 return Err(MessageError::NotAMessage);
             }
@@ -154,7 +157,24 @@ fn method_name(raw: &RawValue) -> Result<Cow<'_, str>, MessageError> {
     Ok(name.into())
 }
 
-impl Members<'_> {
+impl<'a> Members<'a, RawParams<'a>> {
+    /// All members in one pass. Where that fails the parameters may be to blame, which are then passed over: the request is
+    /// to be answered under its id.
+    fn parse(text: &'a str) -> Option<Self> {
+        if let Ok(members) = serde_json::from_str(text) {
+            return Some(members);
+        }
+        let others: Members<'a, IgnoredAny> = serde_json::from_str(text).ok()?;
+        Some(Self {
+            id: others.id,
+            method: others.method,
+            params: RawParams::Other,
+            result: others.result,
+            error: others.error,
+            reject_reason: others.reject_reason,
+        })
+    }
+
     fn response(&self, id: Id) -> Result<Response, MessageError> {
         let error = self.error.or(self.reject_reason);
         if self.result.is_none() && error.is_none() {

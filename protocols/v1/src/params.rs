@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::difficulty::Difficulty;
@@ -41,6 +40,9 @@ pub enum Problem {
     #[error("is out of range")]
     OutOfRange,
 }
+
+/// Parameters that memory is taken for at first: a share has six.
+const USUAL_PARAMS: usize = 6;
 
 /// One parameter. Texts stay where they came from: shares are made of nothing else.
 #[derive(Debug)]
@@ -84,8 +86,8 @@ impl From<Value> for Param<'_> {
     }
 }
 
-impl<'a> Deserialize<'a> for Param<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+impl<'de: 'a, 'a> Deserialize<'de> for Param<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ParamVisitor)
     }
 }
@@ -139,20 +141,88 @@ impl<'a> Visitor<'a> for ParamVisitor {
 }
 
 /// The parameters of one message, by position.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Params<'a>(Vec<Param<'a>>);
 
-impl<'a> Params<'a> {
-    /// A list; nothing at all counts as an empty one.
-    pub(crate) fn parse(raw: Option<&'a RawValue>) -> Result<Self, ParamError> {
-        let Some(raw) = raw else {
-            return Ok(Self(Vec::new()));
-        };
-        let list: Option<Vec<Param<'a>>> =
-            serde_json::from_str(raw.get()).map_err(|_| Problem::WrongType.of("params"))?;
-        Ok(Self(list.unwrap_or_default()))
+/// The member `params`: a list; nothing at all counts as an empty one.
+#[derive(Debug)]
+pub(crate) enum RawParams<'a> {
+    List(Params<'a>),
+    Other,
+}
+
+impl Default for RawParams<'_> {
+    fn default() -> Self {
+        Self::List(Params::default())
+    }
+}
+
+impl<'a> RawParams<'a> {
+    pub(crate) fn list(&self) -> Result<&Params<'a>, ParamError> {
+        match self {
+            Self::List(params) => Ok(params),
+            Self::Other => Err(Problem::WrongType.of("params")),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawParams<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParamsVisitor)
+    }
+}
+
+struct ParamsVisitor;
+
+impl<'a> Visitor<'a> for ParamsVisitor {
+    type Value = RawParams<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
     }
 
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<RawParams<'a>, A::Error> {
+        let mut params = Vec::new();
+        while let Some(param) = list.next_element()? {
+            if params.is_empty() {
+                params.reserve(USUAL_PARAMS);
+            }
+            params.push(param);
+        }
+        Ok(RawParams::List(Params(params)))
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<RawParams<'a>, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(RawParams::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<RawParams<'a>, E> {
+        Ok(RawParams::Other)
+    }
+}
+
+impl<'a> Params<'a> {
     pub(crate) fn from_list(list: &[Value]) -> Self {
         Self(list.iter().cloned().map(Param::from).collect())
     }
@@ -241,11 +311,14 @@ pub(crate) fn u32_from_hex(text: Option<&str>, name: &'static str) -> Result<u32
     if text.is_empty() || text.len() > 8 {
         return Err(Problem::WrongLength.of(name));
     }
-    // from_str_radix alone would take a sign.
-    if !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(Problem::NotHex.of(name));
-    }
-    u32::from_str_radix(text, 16).map_err(|_| Problem::NotHex.of(name))
+    let digits = text.bytes().map(hex_digit);
+    let number = { digits }.try_fold(0, |number, digit| Some(number << 4 | u32::from(digit?)));
+    number.ok_or(Problem::NotHex.of(name))
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    let digit = char::from(digit).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
 
 fn bytes_from_hex(

@@ -92,13 +92,13 @@ impl ServerMessage {
     /// # Errors
     /// A method that servers do not send, parameters that cannot be used.
     pub fn parse(request: &Request<'_>) -> Result<Self, RequestError> {
-        let params = || Params::parse(request.params);
+        let params = || request.params.list();
         Ok(match &*request.method {
-            "mining.notify" => Self::Notify(Notify::parse(&params()?)?),
+            "mining.notify" => Self::Notify(Notify::parse(params()?)?),
             "mining.set_difficulty" => Self::SetDifficulty(params()?.difficulty(0)?),
-            "mining.set_extranonce" => Self::SetExtranonce(SetExtranonce::parse(&params()?, 0)?),
+            "mining.set_extranonce" => Self::SetExtranonce(SetExtranonce::parse(params()?, 0)?),
             "mining.set_version_mask" => Self::SetVersionMask(params()?.u32_hex(0, "mask")?),
-            "client.reconnect" => Self::Reconnect(Reconnect::parse(&params()?)?),
+            "client.reconnect" => Self::Reconnect(Reconnect::parse(params()?)?),
             "client.show_message" => {
                 Self::ShowMessage(params()?.text(0, "message", MAX_SHOWN_BYTES)?)
             }

@@ -86,6 +86,14 @@ fn unknown_methods() {
 fn parameters_of_the_wrong_kind() {
     for (method, params, text) in [
         ("mining.authorize", "[]", "user is missing"),
+        ("mining.authorize", "[1e999]", "params has the wrong type"),
+        (
+            "mining.authorize",
+            r#"["\ud800"]"#,
+            "params has the wrong type",
+        ),
+        ("mining.authorize", r#""x""#, "params has the wrong type"),
+        ("mining.authorize", "null", "user is missing"),
         ("mining.authorize", "[5]", "user has the wrong type"),
         (
             "mining.authorize",
