@@ -7,6 +7,7 @@ use std::time::Duration;
 use roles_logic_sv2::clock::Instant;
 use roles_logic_sv2::job::Job;
 use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::{OutgoingShare, UpstreamSession};
 use stratum_translation::bridge::ChannelWork;
 
@@ -150,7 +151,9 @@ pub(crate) struct Link {
     pub(crate) checked_job: Option<Arc<Job>>,
     /// No longer used; until then it waits for answers.
     pub(crate) leaves_at: Option<Instant>,
+    /// The hash rate and the easiest target that the upstream was told of the channel that is everyone's.
     pub(crate) told_hashrate: f32,
+    pub(crate) told_max_target: Target,
     /// Messages that had no effect, those apart that the session counts.
     pub(crate) ignored: u64,
     pub(crate) is_woken: bool,
@@ -183,6 +186,7 @@ impl Link {
             checked_job: None,
             leaves_at: None,
             told_hashrate: 0.0,
+            told_max_target: Target::MAX,
             ignored: 0,
             is_woken: false,
             outputs: VecDeque::new(),
@@ -209,7 +213,8 @@ impl Link {
 
     /// A channel has no work; it has to have got some by then.
     pub(crate) fn expect_work(&mut self, channel_id: u32, due: Instant) {
-        if let Some(channel) = self.channels.get_mut(&channel_id) {
+        let channel = self.channels.get_mut(&channel_id);
+        if let Some(channel) = channel.filter(|channel| channel.work_due.is_none()) {
             channel.work_due = Some(due);
             self.work_deadlines.push_back((due, channel_id));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roles_logic_sv2::clock::Instant;
 use roles_logic_sv2::extranonce::ExtranoncePrefix;
+use roles_logic_sv2::target::Target;
 use stratum_translation::bridge::Bridge;
 use stratum_translation::mapping::worker_identity;
 use sv1_api::Id;
@@ -67,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) request_id: Option<u32>,
     /// Which of the sizes was asked for.
     pub(crate) size_index: usize,
+    /// Any target will do: with the miner's own limit it was refused.
+    pub(crate) takes_any_target: bool,
 }
 
 /// One miner.
@@ -91,6 +94,8 @@ pub(crate) struct Miner {
     pub(crate) reopened_at: Option<Instant>,
     /// The hash rate that its upstream was told.
     pub(crate) told_hashrate: f32,
+    /// The easiest target that its upstream was told of.
+    pub(crate) told_max_target: Target,
     /// Answers of upstreams to its shares, by error code.
     pub(crate) codes: BTreeMap<String, u64>,
     pub(crate) connected_at: Instant,
@@ -114,6 +119,7 @@ impl Miner {
             refusals: 0,
             reopened_at: None,
             told_hashrate: 0.0,
+            told_max_target: Target::MAX,
             codes: BTreeMap::new(),
             connected_at: now,
             is_woken: false,

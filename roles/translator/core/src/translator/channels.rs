@@ -62,7 +62,7 @@ impl Translator {
         let Some(miner) = miners.get(at).filter(|_| has_work) else {
             return false;
         };
-        let request = self.request_channel(*miner, id, now);
+        let request = self.request_channel(*miner, id, Target::MAX, now);
         if let Some((request_id, nominal_hash_rate)) = request
             && let Some(link) = self.links.get_mut(&id)
         {
@@ -88,6 +88,7 @@ impl Translator {
             link: link_id,
             request_id: None,
             size_index: link.size_index,
+            takes_any_target: false,
         });
         link.waiting.push_back(id);
         self.ask_for_channels(link_id, now);
@@ -105,13 +106,18 @@ impl Translator {
             let request = self.miners.find(id).and_then(|miner| miner.request);
             let waits = |request: Request| request.link == link_id && request.request_id.is_none();
             if request.is_some_and(waits) {
-                self.ask_for_channel(id, link_id, now);
+                self.ask_for_channel(id, link_id, false, now);
             }
         }
     }
 
-    fn ask_for_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
-        let request = self.request_channel(id, link_id, now);
+    fn ask_for_channel(&mut self, id: MinerId, link_id: LinkId, takes_any_target: bool, now: Now) {
+        let miner = self.miners.find(id);
+        let max_target = match miner.filter(|_| !takes_any_target) {
+            Some(miner) => miner.bridge.max_target(),
+            None => Target::MAX,
+        };
+        let request = self.request_channel(id, link_id, max_target, now);
         let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get_mut(&link_id))
         else {
             return;
@@ -120,9 +126,11 @@ impl Translator {
             link: link_id,
             request_id: Some(request_id),
             size_index: link.size_index,
+            takes_any_target,
         });
         if let Some((request_id, nominal_hash_rate)) = request {
             miner.told_hashrate = nominal_hash_rate;
+            miner.told_max_target = max_target;
             link.requests.insert(request_id, Some(id));
             self.take_session_outputs(link_id, now);
         } else {
@@ -131,7 +139,13 @@ impl Translator {
     }
 
     /// Asks for a channel under a miner's name; gives the number of the request, and the hash rate it speaks of.
-    fn request_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) -> Option<(u32, f32)> {
+    fn request_channel(
+        &mut self,
+        id: MinerId,
+        link_id: LinkId,
+        max_target: Target,
+        now: Now,
+    ) -> Option<(u32, f32)> {
         let miner = self.miners.find(id)?;
         let link = self.links.get_mut(&link_id)?;
         let estimate = miner.bridge.hashrate(now);
@@ -142,7 +156,7 @@ impl Translator {
         let identity = channel_identity(base, miner.user.as_deref().unwrap_or_default());
         let terms = OpenTerms {
             nominal_hash_rate,
-            max_target: miner.bridge.max_target(),
+            max_target,
             min_extranonce_size: size_asked(link.size_index),
         };
         let identity = identity.try_into().unwrap_or_default();
@@ -270,11 +284,15 @@ impl Translator {
             return;
         };
         miner.request = None;
+        let has_limit = miner.told_max_target != Target::MAX;
         let next = request.size_index + 1;
         if is_size && next < EXTRANONCE_SIZES_ASKED.len() {
             // All others ask for as little from now on.
             link.size_index = link.size_index.max(next);
-            self.ask_for_channel(id, link_id, now);
+            self.ask_for_channel(id, link_id, request.takes_any_target, now);
+        } else if has_limit {
+            // A server may refuse a limit (MP-5); it is then told of it once there is a channel.
+            self.ask_for_channel(id, link_id, true, now);
         } else {
             self.own_channel_refused(id, link_id, code, now);
         }

@@ -270,6 +270,8 @@ impl Translator {
             miner.user = None;
         }
         self.pump(id, now);
+        // Passwords may have brought limits.
+        self.hashrate_changed(now);
     }
 
     /// Brings a miner to the link that is used.

@@ -7,6 +7,7 @@ use roles_logic_sv2::channels::client::{OpenTerms, Work};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::job::Job;
 use roles_logic_sv2::target::Target;
+use roles_logic_sv2::upstream::UpstreamSession;
 use stratum_translation::bridge::ChannelWork;
 
 use super::Translator;
@@ -232,8 +233,17 @@ impl Translator {
         }
     }
 
+    /// The easiest target that all miners can do with: the least that one of them can be asked for.
+    fn common_max_target(&self) -> Target {
+        let miners = self.miners.iter();
+        let working = miners.filter(|(_, miner)| miner.bridge.session().is_working());
+        let targets = working.map(|(_, miner)| miner.bridge.max_target());
+        targets.min().unwrap_or(Target::MAX)
+    }
+
     fn tell_common_hashrate(&mut self, now: Now) {
         let nominal_hash_rate = self.nominal_hashrate(now);
+        let limit = self.common_max_target();
         let Some(id) = self.used else {
             return;
         };
@@ -243,18 +253,22 @@ impl Translator {
         let Some(channel_id) = link.common_channel() else {
             return;
         };
-        if !is_news(link.told_hashrate, nominal_hash_rate) {
+        let Some(session) = &mut link.session else {
+            return;
+        };
+        let max_target = max_target(session, channel_id, limit, link.told_max_target);
+        let is_limit_new = max_target != link.told_max_target;
+        if !is_limit_new && !is_news(link.told_hashrate, nominal_hash_rate) {
             return;
         }
         let terms = OpenTerms {
             nominal_hash_rate,
-            max_target: Target::MAX,
+            max_target,
             min_extranonce_size: 0,
         };
-        if let Some(session) = &mut link.session
-            && session.update(channel_id, terms).is_ok()
-        {
+        if session.update(channel_id, terms).is_ok() {
             link.told_hashrate = nominal_hash_rate;
+            link.told_max_target = max_target;
             self.take_session_outputs(id, now);
         }
     }
@@ -263,26 +277,47 @@ impl Translator {
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        let nominal_hash_rate = miner.bridge.hashrate(now) as f32;
         let Some(channel) = miner.channel else {
             return;
         };
-        if nominal_hash_rate <= 0.0 || !is_news(miner.told_hashrate, nominal_hash_rate) {
+        let link = self.links.get_mut(&channel.link);
+        let Some(session) = link.and_then(|link| link.session.as_mut()) else {
+            return;
+        };
+        let estimate = miner.bridge.hashrate(now) as f32;
+        let nominal_hash_rate = if estimate > 0.0 {
+            estimate
+        } else {
+            miner.told_hashrate
+        };
+        let limit = miner.bridge.max_target();
+        let max_target = max_target(session, channel.channel_id, limit, miner.told_max_target);
+        let is_limit_new = max_target != miner.told_max_target;
+        if !is_limit_new && !is_news(miner.told_hashrate, nominal_hash_rate) {
             return;
         }
         let terms = OpenTerms {
             nominal_hash_rate,
-            max_target: miner.bridge.max_target(),
+            max_target,
             min_extranonce_size: 0,
         };
-        let link = self.links.get_mut(&channel.link);
-        let session = link.and_then(|link| link.session.as_mut());
-        if let Some(session) = session
-            && session.update(channel.channel_id, terms).is_ok()
-        {
+        if session.update(channel.channel_id, terms).is_ok() {
             miner.told_hashrate = nominal_hash_rate;
+            miner.told_max_target = max_target;
             self.take_session_outputs(channel.link, now);
         }
+    }
+}
+
+/// The easiest target to tell an upstream of. Miners that take no difficulty below some would give away what is above the
+/// channel's; else upstreams are told of no limit, for some refuse one that they would keep anyway.
+fn max_target(session: &UpstreamSession, channel_id: u32, limit: Target, told: Target) -> Target {
+    let channel = session.channels().channel(channel_id);
+    let is_too_easy = channel.is_some_and(|channel| *channel.target() > limit);
+    if is_too_easy || told != Target::MAX {
+        limit
+    } else {
+        Target::MAX
     }
 }
 

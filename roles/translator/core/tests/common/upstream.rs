@@ -68,6 +68,8 @@ pub(crate) struct Upstream {
     pub(crate) refuses_opens: Option<&'static str>,
     /// Says the same to requests in this name.
     pub(crate) refuses_user: Option<&'static str>,
+    /// Refuses those that do not take any target.
+    pub(crate) refuses_limits: bool,
     /// Says nothing to requests for channels.
     pub(crate) ignores_opens: bool,
     /// Gives no work on new channels.
@@ -116,6 +118,7 @@ impl Upstream {
             knows_extensions: true,
             refuses_opens: None,
             refuses_user: None,
+            refuses_limits: false,
             ignores_opens: false,
             withholds_work: false,
             extranonce_size: 12,
@@ -306,9 +309,11 @@ impl Upstream {
         let is_refused = self
             .refuses_user
             .is_some_and(|user| identity.contains(user));
+        let is_limited = self.refuses_limits && open.max_target.0 != [0xff; 32];
         let refusal = self
             .refuses_opens
             .or(is_refused.then_some("unknown-user"))
+            .or(is_limited.then_some("max-target-out-of-range"))
             .or(too_large.then_some("min-extranonce-size-too-large"));
         if let Some(code) = refusal {
             return self.mining(

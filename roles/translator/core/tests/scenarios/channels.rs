@@ -529,3 +529,58 @@ fn an_upstream_that_wants_hash_rate_first_gets_its_channel_with_the_first_miner(
     world.mine(miner);
     assert_eq!(world.miners[miner].accepted, 1);
 }
+
+#[test]
+fn a_miner_that_takes_no_less_is_not_credited_less() {
+    for mode in BOTH {
+        for refuses_limits in [false, true] {
+            let mut world = World::prepared(config(mode, 1), |upstreams| {
+                upstreams[0].refuses_limits = refuses_limits;
+            });
+            let _ = world.miner("alice.rig1");
+            let miner = world.raw_miner();
+            let agent = r#""cpuminer/2.5.1""#;
+            world.asks(miner, "mining.subscribe", agent).unwrap();
+            let name = r#""alice.rig2","md=16""#;
+            world.asks(miner, "mining.authorize", name).unwrap();
+            world.waits_secs(3);
+            // The channel's target was easier: it is asked to be harder.
+            let target = Target::from_difficulty(16.0).unwrap().to_le_bytes();
+            let channel_id = world.upstreams[0].channels.last().unwrap().id;
+            let last = world.upstreams[0].updates.last().unwrap();
+            assert_eq!(last.channel_id, channel_id, "{mode:?}");
+            assert_eq!(last.maximum_target.0, target, "{mode:?}");
+            assert!(last.nominal_hash_rate > 0.0);
+            // Told once is enough, and as long as it is so it is said.
+            let link = world.link(0);
+            world.upstreams[0].set_target(link, channel_id, target);
+            world.upstreams[0].new_tip(link);
+            let updates = world.upstreams[0].updates.len();
+            world.waits_secs(600);
+            assert_eq!(world.upstreams[0].updates.len(), updates, "{mode:?}");
+            assert_eq!(world.used(), Some(0));
+            world.leaves(miner);
+            world.waits_secs(3);
+            if mode == ChannelMode::Aggregated {
+                let last = world.upstreams[0].updates.last().unwrap();
+                assert_ne!(last.maximum_target.0, target);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_kind_of_miner_needs_is_asked_for_with_its_channel() {
+    let mut world = World::with(ChannelMode::PerMiner, 1);
+    let miner = world.raw_worker("nicehash/1.0", "alice.rig1");
+    let target = Target::from_difficulty(524_288.0).unwrap().to_le_bytes();
+    assert_eq!(world.upstreams[0].channels[0].max_target, target);
+    // Where that is refused there is a channel all the same.
+    world.upstreams[0].refuses_limits = true;
+    let other = world.raw_worker("nicehash/1.0", "alice.rig2");
+    assert_eq!(world.upstreams[0].channels[1].max_target, [0xff; 32]);
+    world.waits_secs(3);
+    let last = world.upstreams[0].updates.last().unwrap();
+    assert_eq!((last.channel_id, last.maximum_target.0), (3, target));
+    assert!(world.miners[miner].has_job() && world.miners[other].has_job());
+}

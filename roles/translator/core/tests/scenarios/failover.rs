@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bitcoin::ScriptBuf;
+use mining_sv2::OpenExtendedMiningChannelSuccess;
 use translator_core::{
     ChannelMode, DEFAULT_KEEP_MINERS, ExpectedPayout, LEAVE_GRACE, Note, TranslatorConfig,
 };
@@ -308,11 +309,51 @@ fn shares_of_the_old_upstream_count_there_while_miners_move_back() {
         world.waits(LEAVE_GRACE);
         assert_eq!(world.links(), 1);
         assert_eq!(world.late_share(1, &old[1]), stale, "{mode:?}");
-        assert_eq!(world.snapshot().upstream.lost, lost);
+        let shares = world.upstreams[0].shares.len();
         world.mine_all();
+        assert_eq!(world.upstreams[0].shares.len(), shares + 3, "{mode:?}");
+        assert_eq!(world.snapshot().upstream.lost, lost);
         world.assert_books_balance();
         assert!(world.miners.iter().all(|miner| miner.is_undisturbed()));
     }
+}
+
+#[test]
+fn a_channel_that_comes_when_its_miner_has_moved_on_is_closed_again() {
+    let mut world = World::with(ChannelMode::PerMiner, 2);
+    world.waits_secs(40);
+    world.kill(0);
+    let _ = world.miner("alice.rig1");
+    world.waits_secs(1);
+    // The second one waits for its channel when the primary comes back.
+    world.upstreams[1].ignores_opens = true;
+    world.revive(0);
+    while world.used() != Some(0) {
+        world.waits(Duration::from_millis(10));
+        if world.miners.len() == 1 && world.upstreams[0].opens > 0 {
+            // Four seconds before: the request must not be overdue.
+            world.waits_secs(6);
+            let _ = world.miner("alice.rig2");
+        }
+    }
+    world.mine_all();
+    assert_eq!(world.upstreams[0].shares.len(), 2);
+    let link = world.last_link(1);
+    let late = OpenExtendedMiningChannelSuccess {
+        request_id: 2,
+        channel_id: 77,
+        target: [0xff; 32].into(),
+        extranonce_size: 12,
+        extranonce_prefix: [9; 4].as_slice().try_into().unwrap(),
+        group_channel_id: GROUP,
+    };
+    world.upstreams[1].mining(link, late);
+    world.waits_secs(10);
+    assert!(world.upstreams[1].closes.contains(&77));
+    world.mine_all();
+    assert_eq!(world.upstreams[0].shares.len(), 4);
+    assert!(world.miners.iter().all(|miner| miner.rejected.is_empty()));
+    assert!(world.miners.iter().all(|miner| miner.is_undisturbed()));
 }
 
 #[test]

@@ -303,6 +303,9 @@ fn a_miner_may_authorize_before_it_subscribes() {
         let answer = world.asks(miner, "mining.authorize", r#""alice.rig1","x""#);
         assert_eq!(answer, told_yes(), "{mode:?}");
         assert!(!world.miners[miner].has_job());
+        let link = world.link(0);
+        world.upstreams[0].new_tip(link);
+        world.run();
         assert!(
             world
                 .asks(miner, "mining.subscribe", r#""cpuminer/2.5.1""#)
@@ -729,14 +732,16 @@ fn all_names_of_a_connection_wait_for_its_channel() {
             .iter()
             .all(|id| world.answer_to(miner, *id).is_none())
     );
-    // The upstream refuses the first: that is the answer to all.
+    // The upstream refuses the first, with its limits and without: that is the answer to all.
     let link = world.link(0);
-    let refusal = mining_sv2::OpenMiningChannelError {
-        request_id: 2,
-        error_code: "unknown-user".try_into().unwrap(),
-    };
-    world.upstreams[0].mining(link, refusal);
-    world.run();
+    for request_id in [2, 3] {
+        let refusal = mining_sv2::OpenMiningChannelError {
+            request_id,
+            error_code: "unknown-user".try_into().unwrap(),
+        };
+        world.upstreams[0].mining(link, refusal);
+        world.run();
+    }
     let refused = error(24, "the user name is not accepted");
     for id in waiting {
         assert_eq!(world.answer_to(miner, id), Some(refused.clone()));
