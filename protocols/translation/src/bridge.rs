@@ -14,6 +14,7 @@ mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roles_logic_sv2::channels::client::Found;
 use roles_logic_sv2::clock::{Instant, Now};
@@ -47,6 +48,9 @@ pub const DEFAULT_NOMINAL_HASHRATE: f64 = 10e12;
 
 /// Jobs of one miner that shares may name. One more pushes out the oldest, whose shares are then "job not found".
 pub const MAX_JOBS: usize = 16;
+
+/// How long shares may name a job after another one was sent. Miners hand in shares up to two minutes late.
+pub const JOB_LIFE: Duration = Duration::from_secs(300);
 
 /// Shares remembered on one block. Beyond it shares are refused: the difficulty is far too low.
 pub const MAX_SHARES_PER_TIP: usize = 1 << 17;
@@ -137,6 +141,7 @@ pub struct UpstreamCounts {
 /// A job that was sent to this miner.
 #[derive(Clone, Debug)]
 struct SentJob {
+    sent_at: Instant,
     copy: u32,
     ntime: u32,
     work: Arc<ChannelWork>,
@@ -532,10 +537,12 @@ impl Bridge {
         if !work.is_head(&self.head, &grant.extranonce1) {
             self.head = work.head(&grant.extranonce1);
         }
-        if self.jobs.len() >= MAX_JOBS {
+        let is_over = |next: &SentJob| next.sent_at + JOB_LIFE <= now.instant;
+        while self.jobs.len() >= MAX_JOBS || self.jobs.get(1).is_some_and(is_over) {
             self.jobs.pop_front();
         }
         self.jobs.push_back(SentJob {
+            sent_at: now.instant,
             copy,
             ntime: line.notify().ntime,
             work,

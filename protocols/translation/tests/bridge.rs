@@ -15,7 +15,9 @@ use roles_logic_sv2::clock::Now;
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::vardiff::VardiffConfig;
-use stratum_translation::bridge::{Bridge, BridgeConfig, BridgeOutput, ChannelWork, UpstreamShare};
+use stratum_translation::bridge::{
+    Bridge, BridgeConfig, BridgeOutput, ChannelWork, JOB_LIFE, UpstreamShare,
+};
 use stratum_translation::difficulty::at_most;
 use stratum_translation::mapping::MappingError;
 use sv1_api::client::{
@@ -381,6 +383,21 @@ fn a_job_is_repeated_under_another_name_and_its_shares_find_their_way() {
     farm.sends(&again);
     assert_eq!(farm.rejects(Reject::Duplicate), 1);
     assert!(farm.lines.last().unwrap().contains("[22,"));
+}
+
+#[test]
+fn a_job_is_known_until_another_has_been_sent_for_long() {
+    let mut farm = Farm::new();
+    let first = farm.last_job();
+    farm.waits(JOB_LIFE.as_secs());
+    farm.mine(&first, 0);
+    assert_eq!(farm.verdicts.pop(), Some(None), "its first copy is younger");
+    farm.waits(60);
+    farm.mine(&first, 1_000);
+    assert_eq!(farm.verdicts.pop(), Some(Some(ErrorCode::JOB_NOT_FOUND)));
+    let last = farm.last_job();
+    farm.mine(&last, 0);
+    assert_eq!(farm.verdicts.pop(), Some(None));
 }
 
 #[test]

@@ -56,6 +56,9 @@ pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests for channels that wait for an answer and are watched. Of more, the first are.
 const MAX_WATCHED_OPENS: usize = 1_024;
 
+/// Room kept for outputs: a message to a group of thousands of channels is news for each, and rare.
+const OUTPUTS_KEPT: usize = 64;
+
 /// Bytes of a server's words that are kept for a log.
 const MAX_WORDS_LEN: usize = 120;
 
@@ -463,7 +466,11 @@ impl UpstreamSession {
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<UpstreamOutput> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs.shrink_to(OUTPUTS_KEPT);
+        }
+        output
     }
 
     /// When [`Self::handle_timeout`] is due.

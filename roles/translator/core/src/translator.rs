@@ -95,6 +95,9 @@ pub enum Wake {
     Link(LinkId),
 }
 
+/// Room kept for the outputs of a link when there are none.
+const OUTPUTS_KEPT: usize = 64;
+
 /// Notes kept until they are taken. Of more, the oldest go.
 const MAX_NOTES: usize = 1_024;
 
@@ -244,7 +247,11 @@ impl Translator {
     /// The next thing to do for a link, in order. [`LinkOutput::Close`] for one that is gone.
     pub fn poll_link_output(&mut self, id: LinkId) -> Option<LinkOutput> {
         if let Some(link) = self.links.get_mut(&id) {
-            return link.outputs.pop_front();
+            let output = link.outputs.pop_front();
+            if output.is_none() {
+                link.outputs.shrink_to(OUTPUTS_KEPT);
+            }
+            return output;
         }
         let last = self.farewells.get_mut(&id).and_then(VecDeque::pop_front);
         if last.is_none() {

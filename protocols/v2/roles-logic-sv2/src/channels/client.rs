@@ -81,6 +81,9 @@ pub const MAX_IN_FLIGHT: usize = 1_024;
 /// the oldest; what [`ClientChannels`] itself knows stays right.
 pub const MAX_EVENTS: usize = MAX_CHANNELS + 1_024;
 
+/// Room kept for events when there are none.
+const EVENTS_KEPT: usize = 16;
+
 /// What a client wants of a channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenTerms {
@@ -491,7 +494,11 @@ impl ClientChannels {
 
     /// The next event, in order.
     pub fn poll_output(&mut self) -> Option<ClientEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.events.shrink_to(EVENTS_KEPT);
+        }
+        event
     }
 
     /// Messages that changed nothing, by reason.
