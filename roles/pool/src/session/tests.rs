@@ -16,12 +16,17 @@ use super::*;
 
 /// Work on one tip after the other.
 fn work(client: &mut TemplateClient, template_id: u64) -> Arc<ActiveTemplate> {
+    work_with(client, template_id, &[0x51, 0])
+}
+
+/// The same with this at the start of the coinbase's text.
+fn work_with(client: &mut TemplateClient, template_id: u64, prefix: &[u8]) -> Arc<ActiveTemplate> {
     let template = NewTemplate {
         template_id,
         future_template: true,
         version: 0x2000_0000,
         coinbase_tx_version: 2,
-        coinbase_prefix: vec![0x51, 0].try_into().unwrap(),
+        coinbase_prefix: prefix.to_vec().try_into().unwrap(),
         coinbase_tx_input_sequence: u32::MAX,
         coinbase_tx_value_remaining: 5_000_000_000,
         coinbase_tx_outputs_count: 0,
@@ -42,6 +47,36 @@ fn work(client: &mut TemplateClient, template_id: u64) -> Arc<ActiveTemplate> {
         if let FeedOutput::Work(active) = client.poll_output().unwrap() {
             return active;
         }
+    }
+}
+
+fn template_client() -> TemplateClient {
+    TemplateClient::new(CoinbaseOutputConstraints {
+        coinbase_output_max_additional_size: 43,
+        coinbase_output_max_additional_sigops: 0,
+    })
+}
+
+fn local_shard() -> LocalShard {
+    let payouts = PoolPayouts::new(Network::Regtest, [("raw(51)", 1)]).unwrap();
+    let shard = Shard::new(Arc::new(PoolConfig::new(payouts)), 0).unwrap();
+    Rc::new(RefCell::new(shard))
+}
+
+#[test]
+fn a_template_of_which_no_coinbase_can_be_made_is_counted() {
+    let (shard, mut client, rejects) = (local_shard(), template_client(), Named::default());
+    // Providers have 8 bytes; a text of 100 is all that a coinbase may have.
+    for (template_id, prefix_len, failed) in [(1, 8, None), (2, 90, Some(1)), (3, 8, Some(1))] {
+        let active = work_with(&mut client, template_id, &vec![1; prefix_len]);
+        let (_sender, mut templates) = watch::channel(Some(active));
+        refresh(&shard, &mut templates, &rejects);
+        assert_eq!(rejects.all().get("job-not-made").copied(), failed);
+        let has_job = shard
+            .borrow()
+            .work()
+            .is_some_and(|work| work.jobs().count() == 1);
+        assert_eq!(has_job, prefix_len == 8);
     }
 }
 
@@ -79,9 +114,7 @@ async fn until(miner: &mut Connection<DuplexStream>, msg_type: u8) {
 
 #[tokio::test(start_paused = true)]
 async fn a_miner_that_does_not_read_is_dropped_and_others_get_work_until_they_drain() {
-    let payouts = PoolPayouts::new(Network::Regtest, [("raw(51)", 1)]).unwrap();
-    let shard = Shard::new(Arc::new(PoolConfig::new(payouts)), 0).unwrap();
-    let shard: LocalShard = Rc::new(RefCell::new(shard));
+    let shard = local_shard();
     let (template_sender, templates) = watch::channel(None);
     let (blocks, _found) = mpsc::channel(1);
     let sinks = Sinks {
@@ -108,10 +141,7 @@ async fn a_miner_that_does_not_read_is_dropped_and_others_get_work_until_they_dr
     };
     let ((near_slow, far_slow), (near_fast, far_fast)) = (duplex(1024), duplex(1024));
     let script = async {
-        let mut client = TemplateClient::new(CoinbaseOutputConstraints {
-            coinbase_output_max_additional_size: 43,
-            coinbase_output_max_additional_sigops: 0,
-        });
+        let mut client = template_client();
         let _slow = miner(near_slow).await;
         let mut fast = miner(near_fast).await;
         for template_id in 1..=100 {
