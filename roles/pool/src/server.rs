@@ -393,7 +393,8 @@ async fn serve(context: Arc<Context>, port: Port, stream: TcpStream, peer: Socke
             }
         },
     };
-    serve_sv1(&context, stream, peer, tls.as_ref()).await;
+    // In a box, as its state would otherwise be part of every task that serves an Sv2 miner.
+    Box::pin(serve_sv1(&context, stream, peer, tls.as_ref())).await;
 }
 
 async fn serve_sv1(
