@@ -528,6 +528,10 @@ fn an_upstream_that_wants_hash_rate_first_gets_its_channel_with_the_first_miner(
     assert!(world.upstreams[0].channels[0].nominal_hash_rate > 0.0);
     world.mine(miner);
     assert_eq!(world.miners[miner].accepted, 1);
+    // It was without an upstream for a moment, and has forgotten that.
+    world.waits_secs(300);
+    world.mine(miner);
+    assert!(world.miners[miner].is_undisturbed());
 }
 
 #[test]

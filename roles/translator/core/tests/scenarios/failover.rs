@@ -274,6 +274,9 @@ fn shares_of_the_old_upstream_count_there_while_miners_move_back() {
         world.upstreams[1].verdict = None;
         world.mine_all();
         let old: Vec<_> = world.miners.iter().map(|miner| miner.last_job()).collect();
+        let found = world.miners[0].find(&old[0]);
+        let credited = found.params(&world.miners[0].user, &old[0]);
+        assert!(world.asks(0, "mining.submit", &credited).is_ok());
         world.revive(0);
         while world.used() != Some(0) {
             world.waits(Duration::from_millis(100));
@@ -292,6 +295,8 @@ fn shares_of_the_old_upstream_count_there_while_miners_move_back() {
             assert_eq!(answer.as_deref(), Ok("true"), "{mode:?}");
         }
         assert_eq!(world.upstreams[1].shares.len(), before + 3, "{mode:?}");
+        let duplicate = Err((22, "duplicate share".to_owned()));
+        assert_eq!(world.asks(0, "mining.submit", &credited), duplicate);
         // All that is answered now is counted, though nobody mines there any more.
         let waiting = world.upstreams[1].unanswered() as u64;
         let accepted = world.snapshot().upstream.accepted;
@@ -306,6 +311,11 @@ fn shares_of_the_old_upstream_count_there_while_miners_move_back() {
         world.run();
         let stale = Err((21, "the job is stale".to_owned()));
         assert_eq!(world.late_share(0, &old[0]), stale, "{mode:?}");
+        // What it closes now is nobody's loss.
+        world.upstreams[1].close(link, GROUP);
+        world.run();
+        world.mine_all();
+        assert!(world.miners.iter().all(|miner| miner.rejected.is_empty()));
         world.waits(LEAVE_GRACE);
         assert_eq!(world.links(), 1);
         assert_eq!(world.late_share(1, &old[1]), stale, "{mode:?}");
