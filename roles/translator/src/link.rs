@@ -58,7 +58,10 @@ async fn open_and_drive(front: &Rc<Front>, target: Connect, wake: Rc<Notify>) ->
         link,
     };
     front.with(|core| core.link_connected(link, front.clock.now()));
-    let mut shell = LinkShell { wake };
+    let mut shell = LinkShell {
+        wake,
+        field: Vec::new(),
+    };
     let reason = drive(&mut core, &mut shell, connection, front.clock).await;
     reason.to_string()
 }
@@ -112,6 +115,8 @@ impl Core for Link {
 
 struct LinkShell {
     wake: Rc<Notify>,
+    /// The worker's name of the last share, in the form that stands behind it.
+    field: Vec<u8>,
 }
 
 impl Shell<Link> for LinkShell {
@@ -129,24 +134,27 @@ impl Shell<Link> for LinkShell {
     ) -> Result<(), CloseReason> {
         match output {
             LinkOutput::Send(message) => connection.queue_as(message.kind(), &message, &[]),
-            LinkOutput::Share(share) => queue_share(&share, connection),
+            LinkOutput::Share(share) => self.queue_share(&share, connection),
             LinkOutput::Close => Err(CloseReason::Finished),
         }
     }
 }
 
-fn queue_share<S: Stream>(
-    share: &OutgoingShare,
-    connection: &mut Connection<S>,
-) -> Result<(), CloseReason> {
-    let mut tlv = Vec::new();
-    // Names have the length that the extension allows.
-    if let Some(Ok(worker)) = share
-        .worker
-        .as_ref()
-        .map(|worker| WorkerIdentity::new(worker.as_bytes()))
-    {
-        worker.append_to(&mut tlv);
+impl LinkShell {
+    fn queue_share<S: Stream>(
+        &mut self,
+        share: &OutgoingShare,
+        connection: &mut Connection<S>,
+    ) -> Result<(), CloseReason> {
+        self.field.clear();
+        // Names have the length that the extension allows.
+        if let Some(Ok(worker)) = share
+            .worker
+            .as_ref()
+            .map(|worker| WorkerIdentity::new(worker.as_bytes()))
+        {
+            worker.append_to(&mut self.field);
+        }
+        connection.queue_as(&SubmitSharesExtended::KIND, &share.message, &self.field)
     }
-    connection.queue_as(&SubmitSharesExtended::KIND, &share.message, &tlv)
 }
