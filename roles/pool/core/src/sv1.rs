@@ -368,9 +368,13 @@ impl Sv1Downstream {
     fn submit(&mut self, share: &UpstreamShare, now: Now) {
         let worker: Arc<str> = worker_identity(&share.worker).into();
         let work = share.work.work();
-        let submitted = self
-            .session
-            .submit(work, &share.found(), Some(&worker), now);
+        let (found, worker) = (share.found(), Some(&worker));
+        // A block of an earlier tip earns nothing as a share, and may yet win.
+        let submitted = if share.is_block {
+            self.session.submit_block(work, &found, worker, now)
+        } else {
+            self.session.submit(work, &found, worker, now)
+        };
         if submitted.is_err() {
             self.bridge.upstream_lost();
         }
