@@ -95,8 +95,9 @@ pub enum Wake {
     Link(LinkId),
 }
 
-/// Room kept for the outputs of a link when there are none.
-const OUTPUTS_KEPT: usize = 64;
+/// Room kept for the outputs of a link when there are none: a megabyte at most, once for all miners. Thousands of shares
+/// come together where miners are many; to take and give back so much memory each time costs a tenth of their processing.
+const OUTPUTS_KEPT: usize = 4_096;
 
 /// Notes kept until they are taken. Of more, the oldest go.
 const MAX_NOTES: usize = 1_024;
