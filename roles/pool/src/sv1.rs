@@ -9,7 +9,7 @@ use network_helpers_sv2::{
 use pool_core::sv1::{Sv1Close, Sv1Config, Sv1Downstream, Sv1Output};
 use roles_logic_sv2::clock::{Instant, Now};
 use stratum_runtime::config::sv1::{DEFAULT_BAN, TlsListen};
-use stratum_runtime::{Gate, LineCore, LineShell, SystemClock, drive_lines};
+use stratum_runtime::{Gate, LineCore, LineShell, SystemClock, drive_lines, miner_end};
 use sv1_api::server::CloseReason as MinerEnd;
 use tokio::net::TcpStream;
 
@@ -100,12 +100,8 @@ async fn run<S: Stream>(
         ended: None,
     };
     let reason = drive_lines(&mut session, &mut wiring, connection, clock).await;
-    if let Some(why) = wiring.ended.and_then(ban_reason)
-        && !context.listen.ban.is_zero()
-    {
-        tracing::warn!(%peer, reason = why, secs = context.listen.ban.as_secs(), "banned");
-        let now = tokio::time::Instant::now();
-        context.gate.ban(peer.ip(), context.listen.ban, why, now);
+    if let Some(end) = wiring.ended {
+        miner_end::ban(context.gate, peer, end, context.listen.ban);
     }
     session
         .downstream
@@ -116,16 +112,6 @@ async fn run<S: Stream>(
     }
     book_discarded(&wiring.sinks.rejects, session.downstream.downstream());
     reason
-}
-
-/// What an address is banned for.
-const fn ban_reason(end: MinerEnd) -> Option<&'static str> {
-    match end {
-        MinerEnd::TooManyFaults => Some("does not speak the protocol"),
-        MinerEnd::TooManyLines => Some("too many lines a second"),
-        MinerEnd::TooManyHeld => Some("too many requests before the first answer"),
-        _ => None,
-    }
 }
 
 struct Sv1Session {
@@ -228,21 +214,14 @@ impl LineShell<Sv1Session> for Sv1Wiring {
                 Err(match reason {
                     Sv1Close::Miner(end) => {
                         self.ended = Some(end);
-                        reason_of_end(end)
+                        miner_end::close_reason(end)
                     }
                     Sv1Close::Pool(reason) => close_reason(&reason),
+                    Sv1Close::Unanswered(_) => CloseReason::Overloaded,
                     _ => CloseReason::Finished,
                 })
             }
             _ => Ok(()),
         }
-    }
-}
-
-const fn reason_of_end(end: MinerEnd) -> CloseReason {
-    match end {
-        MinerEnd::LoginTimeout | MinerEnd::NoShares => CloseReason::Idle,
-        MinerEnd::Reconnect => CloseReason::Finished,
-        _ => CloseReason::Protocol,
     }
 }

@@ -23,6 +23,7 @@
 
 pub mod config;
 pub mod logging;
+pub mod miner_end;
 #[cfg(feature = "node")]
 pub mod node;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use network_helpers_sv2::{CloseReason, LineConnection, LineTooLong, Stream};
 use roles_logic_sv2::clock::{Instant, Now};
-use stratum_runtime::{LineCore, LineShell, Refusal};
+use stratum_runtime::{LineCore, LineShell, Refusal, miner_end};
 use sv1_api::server::CloseReason as Sv1Reason;
 use tokio::sync::Notify;
 use translator_core::{MinerId, MinerOutput};
@@ -111,33 +111,10 @@ impl LineShell<Miner> for MinerShell {
             MinerOutput::Send(line) => connection.queue(&line),
             MinerOutput::Close(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "closing the connection");
-                ban(&self.front, self.peer, reason);
-                Err(close_reason(reason))
+                let context = &self.front.context;
+                miner_end::ban(&context.gate, self.peer, reason, context.config.ban);
+                Err(miner_end::close_reason(reason))
             }
         }
-    }
-}
-
-/// Bans the address of a miner that was disconnected for breaking the rules.
-fn ban(front: &Front, peer: SocketAddr, reason: Sv1Reason) {
-    let why = match reason {
-        Sv1Reason::TooManyFaults => "does not speak the protocol",
-        Sv1Reason::TooManyLines => "too many lines a second",
-        Sv1Reason::TooManyHeld => "too many requests before the first answer",
-        _ => return,
-    };
-    let duration = front.context.config.ban;
-    if !duration.is_zero() {
-        tracing::warn!(%peer, reason = why, secs = duration.as_secs(), "banned");
-        let now = tokio::time::Instant::now();
-        front.context.gate.ban(peer.ip(), duration, why, now);
-    }
-}
-
-const fn close_reason(reason: Sv1Reason) -> CloseReason {
-    match reason {
-        Sv1Reason::LoginTimeout | Sv1Reason::NoShares => CloseReason::Idle,
-        Sv1Reason::Reconnect => CloseReason::Finished,
-        _ => CloseReason::Protocol,
     }
 }

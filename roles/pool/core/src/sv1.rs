@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use binary_sv2::{Encodable, Message as _, Str0255};
 use bitcoin::Network;
-use const_sv2::EXTENSION_WORKER_IDENTITY;
+use const_sv2::{EXTENSION_WORKER_IDENTITY, MessageKind};
 use extensions_sv2::WorkerIdentity;
 use mining_sv2::SubmitSharesExtended;
 use roles_logic_sv2::accounting::Slice;
@@ -18,7 +18,7 @@ use roles_logic_sv2::channels::server::{BlockFound, PendingAck};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::target::{ConversionError, Target};
 use roles_logic_sv2::upstream::{
-    OutgoingShare, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms,
+    OutgoingShare, UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms,
 };
 use stratum_translation::bridge::{Bridge, BridgeConfig, BridgeOutput, ChannelWork, UpstreamShare};
 use stratum_translation::layout::Layout;
@@ -50,7 +50,7 @@ pub struct Sv1Config {
 }
 
 /// Why an Sv1 miner's connection is closed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Sv1Close {
     /// By the rules of Sv1.
@@ -62,6 +62,9 @@ pub enum Sv1Close {
     /// The pool's extranonce leaves no room for an Sv1 miner.
     #[error("the pool's extranonce is too short for Sv1 miners")]
     NoRoom,
+    /// The pool does not answer its own channel, as when the ledger takes no shares: to go on would lose them all.
+    #[error("the pool does not answer in time: {0}")]
+    Unanswered(UpstreamEnd),
 }
 
 impl Sv1Close {
@@ -76,6 +79,7 @@ impl Sv1Close {
             Self::Miner(_) => "sv1-reconnect",
             Self::Pool(reason) => reason.label(),
             Self::NoRoom => "sv1-extranonce-too-short",
+            Self::Unanswered(_) => "sv1-unanswered",
         }
     }
 }
@@ -131,7 +135,6 @@ pub struct Sv1Downstream {
     job_name: u32,
     /// What was refused and is counted.
     counted: RejectCounts,
-    scratch: Vec<u8>,
     outputs: VecDeque<Sv1Output>,
 }
 
@@ -159,7 +162,6 @@ impl Sv1Downstream {
             told_max_target: Target::MAX,
             job_name: now.unix_secs as u32,
             counted: RejectCounts::default(),
-            scratch: Vec::new(),
             outputs: VecDeque::new(),
             config,
         };
@@ -383,30 +385,29 @@ impl Sv1Downstream {
     fn handle_session(&mut self, output: UpstreamOutput, shard: &mut Shard, now: Now) {
         match output {
             UpstreamOutput::Send(message) => {
-                self.scratch = message.to_vec();
-                let kind = message.kind();
-                self.deliver(kind.wire_extension_type(), kind.msg_type, shard, now);
+                self.deliver(message.kind(), &message.to_vec(), shard, now);
             }
             UpstreamOutput::Share(OutgoingShare { message, worker }) => {
-                self.scratch = message.to_vec();
+                let mut payload = message.to_vec();
                 let worker = worker
                     .as_ref()
                     .map(|name| WorkerIdentity::new(name.as_bytes()));
                 if let Some(Ok(worker)) = worker {
-                    worker.append_to(&mut self.scratch);
+                    worker.append_to(&mut payload);
                 }
-                let kind = SubmitSharesExtended::KIND;
-                self.deliver(kind.wire_extension_type(), kind.msg_type, shard, now);
+                self.deliver(&SubmitSharesExtended::KIND, &payload, shard, now);
             }
             UpstreamOutput::Event(event) => self.handle_event(event, now),
-            // There are no standard channels; and the pool's own answers fit and come at once.
-            UpstreamOutput::StandardShare(_) | UpstreamOutput::Close(_) => {}
+            UpstreamOutput::Close(end) => self.close(Sv1Close::Unanswered(end)),
+            // There are no standard channels.
+            UpstreamOutput::StandardShare(_) => {}
         }
     }
 
-    fn deliver(&mut self, extension_type: u16, msg_type: u8, shard: &mut Shard, now: Now) {
+    fn deliver(&mut self, kind: &MessageKind, payload: &[u8], shard: &mut Shard, now: Now) {
+        let extension_type = kind.wire_extension_type();
         self.downstream
-            .handle_frame(extension_type, msg_type, &self.scratch, shard, now);
+            .handle_frame(extension_type, kind.msg_type, payload, shard, now);
     }
 
     fn handle_event(&mut self, event: UpstreamEvent, now: Now) {

@@ -11,6 +11,7 @@ use common::{ADDRESS, EASY, HARD, POOL_SCRIPT, Pool, SCRIPT, config};
 use pool_core::sv1::{Sv1Close, Sv1Config, Sv1Downstream, Sv1Output};
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::target::Target;
+use roles_logic_sv2::upstream::{SILENCE_TIMEOUT, SILENT_SHARES, UpstreamEnd};
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_translation::bridge::BridgeConfig;
 use sv1_api::client::{
@@ -42,6 +43,7 @@ struct Rig {
     rejected: Vec<String>,
     /// Shares that were handed to the ledger: whose, and how many.
     persisted: Vec<(String, u32)>,
+    is_ledger_up: bool,
     refused: Vec<(&'static str, u64)>,
     closed: Option<Sv1Close>,
     lines: Vec<String>,
@@ -61,6 +63,7 @@ impl Rig {
             accepted: 0,
             rejected: Vec::new(),
             persisted: Vec::new(),
+            is_ledger_up: true,
             refused: Vec::new(),
             closed: None,
             lines: Vec::new(),
@@ -110,8 +113,10 @@ impl Rig {
             } => {
                 let user = String::from_utf8_lossy(&user_identity).into_owned();
                 self.persisted.push((user, shares.slice().accepted_count));
-                self.pool
-                    .handle_persisted(shares, &mut pool.shard, pool.now);
+                if self.is_ledger_up {
+                    self.pool
+                        .handle_persisted(shares, &mut pool.shard, pool.now);
+                }
             }
             Sv1Output::SubmitBlock(block) => pool.blocks.push(*block),
             Sv1Output::Rejected(code) => panic!("{code:?}: the bridge let it pass"),
@@ -340,6 +345,30 @@ fn one_that_never_logs_in_is_closed() {
         ),
         "{:?}",
         rig.closed
+    );
+}
+
+#[test]
+fn one_whose_shares_nobody_keeps_is_closed_instead_of_mining_in_vain() {
+    let mut pool = Pool::new(config());
+    let mut rig = Rig::new(&mut pool, "alice.rig1");
+    rig.is_ledger_up = false;
+    // Of what a miner finds, about one in four meets the pool's own target.
+    for _ in 0..10 * SILENT_SHARES {
+        if rig.persisted.len() >= SILENT_SHARES {
+            break;
+        }
+        assert_eq!(rig.closed, None);
+        rig.mine(&mut pool, Target::MAX);
+        // As often as is asked for, or each share would be harder to find than the last.
+        rig.waits(&mut pool, 6);
+    }
+    rig.waits(&mut pool, SILENCE_TIMEOUT.as_secs());
+    assert_eq!(
+        rig.closed,
+        Some(Sv1Close::Unanswered(UpstreamEnd::Silent)),
+        "{:?}",
+        rig.persisted
     );
 }
 

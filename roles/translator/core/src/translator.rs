@@ -179,11 +179,10 @@ impl Translator {
             name: format!("{}:{}", upstream.host, upstream.port),
             ..UpstreamSnapshot::default()
         };
-        let [first, ..] = key;
         let mut translator = Self {
             key,
             sessions: 0,
-            random: u64::from_le_bytes(*key.first_chunk().unwrap_or(&[first; 8])) | 1,
+            random: u128::from_le_bytes(key) as u64 | 1,
             job_name: now.unix_secs as u32,
             miners: Miners::default(),
             parking: Parking::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::extranonce::ExtranoncePrefix;
 use roles_logic_sv2::merkle::sha256d;
 use stratum_translation::bridge::{Bridge, BridgeOutput, ChannelWork, Parked};
 use sv1_api::Id;
@@ -166,12 +167,8 @@ impl Translator {
         let Ok(number) = self.numbers.allocate_extended(0) else {
             return self.refuse(id, now);
         };
-        let value = number
-            .as_bytes()
-            .first_chunk()
-            .map_or(0, |bytes| u32::from_be_bytes(*bytes));
         let quirks = miner.bridge.session().quirks();
-        let extranonce1 = layout.extranonce1(value, quirks);
+        let extranonce1 = layout.extranonce1(as_u32(&number), quirks);
         let Some((extranonce1, extranonce2_size)) = extranonce1 else {
             self.numbers.release(number);
             return self.refuse(id, now);
@@ -206,10 +203,7 @@ impl Translator {
         let Some(miner) = self.miners.find_mut(id) else {
             return false;
         };
-        let number = miner.number.as_ref().and_then(|number| {
-            let bytes = number.as_bytes().first_chunk()?;
-            Some(u32::from_be_bytes(*bytes))
-        });
+        let number = miner.number.as_ref().map(as_u32);
         let quirks = miner.bridge.session().quirks();
         let fitting = number.and_then(|number| layout.extranonce1(number, quirks));
         match fitting {
@@ -334,4 +328,10 @@ impl Translator {
             self.pump(id, now);
         }
     }
+}
+
+/// A miner's number, which the allocator gives as four big-endian bytes.
+fn as_u32(number: &ExtranoncePrefix) -> u32 {
+    let bytes = number.as_bytes().iter();
+    bytes.fold(0, |value, byte| value << 8 | u32::from(*byte))
 }
