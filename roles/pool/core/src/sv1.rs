@@ -16,6 +16,7 @@ use roles_logic_sv2::accounting::Slice;
 use roles_logic_sv2::channels::client::{ClientEvent, OpenTerms};
 use roles_logic_sv2::channels::server::{BlockFound, PendingAck};
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::downstream::CloseReason;
 use roles_logic_sv2::target::{ConversionError, Target};
 use roles_logic_sv2::upstream::{
     OutgoingShare, UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms,
@@ -30,7 +31,7 @@ use sv1_api::reject::RejectCounts;
 use sv1_api::server::CloseReason as MinerEnd;
 use thiserror::Error;
 
-use crate::downstream::{CloseReason, Downstream, Output};
+use crate::downstream::{Downstream, Output};
 use crate::payout::{PayoutChoice, choose};
 use crate::shard::Shard;
 

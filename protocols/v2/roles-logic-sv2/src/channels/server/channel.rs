@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use crate::accounting::ShareAccounting;
-use crate::channels::ChannelKind;
 use crate::channels::server::ServerConfig;
 use crate::channels::server::group::JobEntry;
+use crate::channels::{ChannelKind, WorkTerms};
 use crate::clock::Instant;
 use crate::duplicates::DuplicateSet;
 use crate::extranonce::ExtranoncePrefix;
@@ -17,6 +17,10 @@ use crate::vardiff::Vardiff;
 /// At the limit the oldest is forgotten; its jobs are judged by the easier of it and the next one, so an honest share
 /// is never rejected.
 pub const MAX_EARLIER_TARGETS: usize = 8;
+
+/// How many more shares than wanted a client is asked for when an upstream takes that many: one that does not know the
+/// hash rate yet would have it send thousands a second.
+const MAX_EXCESS: f64 = 16.0;
 
 /// A target and the first job that it holds for (MS-52).
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,7 @@ pub(super) struct Opening {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
     pub(super) group_id: u32,
+    pub(super) terms: WorkTerms,
     pub(super) first_job_id: u32,
     pub(super) prefix: ExtranoncePrefix,
     pub(super) nominal_hash_rate: f32,
@@ -73,8 +78,23 @@ pub(super) struct Opening {
     pub(super) accounting: ShareAccounting,
 }
 
+/// The target that a channel is to have on these terms.
+fn wanted_target(vardiff: &Vardiff, terms: WorkTerms) -> Target {
+    let own = vardiff.target();
+    match terms {
+        WorkTerms::Relayed(upstream) => upstream,
+        WorkTerms::AtMost(upstream) if upstream > own => {
+            let eased = Target::from_difficulty(own.difficulty_f64() / MAX_EXCESS);
+            let bound = eased.map_or(upstream, |eased| eased.min(upstream));
+            bound.min(vardiff.easiest_target()).max(own)
+        }
+        WorkTerms::AtMost(_) | WorkTerms::Own => own,
+    }
+}
+
 impl Channel {
     pub(super) fn new(opening: Opening) -> Self {
+        let target = wanted_target(&opening.vardiff, opening.terms);
         Self {
             id: opening.id,
             kind: opening.kind,
@@ -85,7 +105,7 @@ impl Channel {
             earlier_prefix: None,
             target: TargetFrom {
                 first_job_id: opening.first_job_id,
-                target: opening.vardiff.target().into(),
+                target: target.into(),
             },
             earlier_targets: Vec::new(),
             root: None,
@@ -94,6 +114,12 @@ impl Channel {
             vardiff: opening.vardiff,
             accounting: opening.accounting,
         }
+    }
+
+    /// The target that the channel is to have on these terms, when it is another one than it has.
+    pub(super) fn new_target(&self, terms: WorkTerms) -> Option<Target> {
+        let wanted = wanted_target(&self.vardiff, terms);
+        (wanted != *self.target.target.target()).then_some(wanted)
     }
 
     /// The group that sent this job.

@@ -16,7 +16,7 @@ use crate::channels::client::{ClientChannels, ClientError, Found, OpenTerms, Sub
 use crate::channels::server::{
     BlockFound, Grant, OpenRefusal, Output, PendingAck, ServerChannels, ServerConfig, ServerFlags,
 };
-use crate::channels::{ChannelKind, PayoutId, WorkState};
+use crate::channels::{ChannelKind, PayoutId, WorkState, WorkTerms};
 use crate::clock::{Instant, Now};
 use crate::coinbase::CoinbaseTemplate;
 use crate::extranonce::{ExtranonceAllocator, ExtranonceLayout, ExtranoncePrefix};
@@ -232,6 +232,7 @@ impl Dialogue {
         };
         let opened = request.and_then(|request| {
             let grant = Grant {
+                terms: WorkTerms::Own,
                 payout: PayoutId(payout),
                 extranonce_prefix: self.prefix(kind),
                 full_extranonce_size: self.extranonces.full_size(),
