@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use binary_sv2::{BufferTooShort, Encodable, Writer};
-use common_messages_sv2::{CommonMessage, Reconnect};
+use common_messages_sv2::{ChannelEndpointChanged, CommonMessage, Reconnect};
 use const_sv2::error_codes::set_custom_mining_job::JD_NOT_SUPPORTED;
 use const_sv2::{EXTENSION_WORKER_IDENTITY, MessageKind, Protocol};
 use extensions_sv2::{ExtensionNegotiationMessage, WorkerIdentity};
@@ -50,7 +50,7 @@ use crate::channels::server::{
 use crate::clock::{Instant, Now};
 use crate::extensions::{ExtensionError, ExtensionPolicy, ServerExtensions};
 use crate::extranonce::ExtranoncePrefix;
-use crate::messages::{AnyMessage, Peer, RouteError, Router};
+use crate::messages::{AnyMessage, ForeignFrame, ForwardedFrame, Peer, RouteError, Router};
 use crate::setup::{SetupPolicy, SetupRefusal};
 use crate::share::{RejectReason, Share, Verdict};
 
@@ -211,6 +211,8 @@ impl Encodable for Outgoing {
 pub enum DownstreamOutput {
     /// Send this to the miner.
     Send(Outgoing),
+    /// Send this as it is.
+    Forward(ForwardedFrame),
     /// Store these shares, then call [`DownstreamSession::handle_persisted`].
     Persist(PendingAck),
     /// Hand in this block now, before anything else.
@@ -243,19 +245,6 @@ pub struct JudgedShare<'a> {
     pub worker: Option<&'a [u8]>,
     /// What it is worth.
     pub verdict: &'a Verdict,
-}
-
-/// A frame of an extension that is not known here, for the endpoint of a channel (3.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ForeignFrame<'a> {
-    /// The channel that it is for.
-    pub channel_id: u32,
-    /// The header's field, channel bit included.
-    pub extension_type: u16,
-    /// The message's number within the extension.
-    pub msg_type: u8,
-    /// All of the payload, channel id included.
-    pub payload: &'a [u8],
 }
 
 /// Who decides about the channels of a connection, lent to it for one call.
@@ -391,19 +380,30 @@ impl DownstreamSession {
                 self.discarded.wrong_channel_bit += u64::from(!routed.is_channel_bit_right);
                 self.handle_message(&routed.message, routed.trailing, owner, now);
             }
-            Err(RouteError::UnknownExtension { channel_id, .. }) => {
-                let frame = channel_id.map(|channel_id| ForeignFrame {
-                    channel_id,
-                    extension_type,
-                    msg_type,
-                    payload,
-                });
+            Err(error @ RouteError::UnknownExtension { .. }) => {
+                let frame = ForeignFrame::from_error(&error, extension_type, msg_type, payload);
                 let is_open = matches!(self.phase, Phase::Open(_));
                 let is_taken = frame.is_some_and(|frame| is_open && owner.forward(&frame));
                 self.discarded.unknown_extension += u64::from(!is_taken);
             }
             Err(error) if error.is_ignored() => self.discarded.unknown_message += 1,
             Err(error) => self.close(error.into()),
+        }
+    }
+
+    /// Sends a frame of an unknown extension that came for a channel of this connection.
+    pub fn forward(&mut self, frame: ForwardedFrame) {
+        if matches!(self.phase, Phase::Open(_)) {
+            self.outputs.push_back(DownstreamOutput::Forward(frame));
+        }
+    }
+
+    /// Says that another endpoint stands behind a channel: what extensions knew of it is void (CM-16).
+    pub fn endpoint_changed(&mut self, channel_id: u32) {
+        if matches!(self.phase, Phase::Open(_)) {
+            let message = CommonMessage::from(ChannelEndpointChanged { channel_id });
+            let message = Outgoing::Common(Box::new(message));
+            self.outputs.push_back(DownstreamOutput::Send(message));
         }
     }
 

@@ -140,9 +140,15 @@ impl RelayedWork {
         self.source
     }
 
-    /// Bytes of zeros that stand between the upstream's prefix and what miners see of the extranonce.
-    pub const fn zeros(&self) -> usize {
-        self.zeros
+    /// The upstream channel's part of the extranonce for a share of ours, whose own is `prefix` and then `extranonce`.
+    pub fn extranonce(&self, prefix: &[u8], extranonce: &[u8]) -> Vec<u8> {
+        let mut own = Vec::new();
+        if self.work.extranonce_size() > 0 {
+            own.resize(self.zeros, 0);
+            own.extend_from_slice(prefix);
+            own.extend_from_slice(extranonce);
+        }
+        own
     }
 }
 

@@ -187,6 +187,8 @@ impl Downstream {
                         shard.release_payout(&user.payout);
                     }
                 }
+                // The pool forwards nothing: channels end here.
+                DownstreamOutput::Forward(_) => {}
                 DownstreamOutput::Close(reason) => self.outputs.push_back(Output::Close(reason)),
             }
         }

@@ -400,8 +400,8 @@ impl Sv1Downstream {
             }
             UpstreamOutput::Event(event) => self.handle_event(event, now),
             UpstreamOutput::Close(end) => self.close(Sv1Close::Unanswered(end)),
-            // There are no standard channels.
-            UpstreamOutput::StandardShare(_) => {}
+            // There are no standard channels, and no frames of unknown extensions.
+            UpstreamOutput::StandardShare(_) | UpstreamOutput::Forward(_) => {}
         }
     }
 
@@ -413,7 +413,7 @@ impl Sv1Downstream {
 
     fn handle_event(&mut self, event: UpstreamEvent, now: Now) {
         match event {
-            UpstreamEvent::Ready => {}
+            UpstreamEvent::Ready | UpstreamEvent::Foreign { .. } => {}
             UpstreamEvent::Reconnect { .. } => self.bridge.reconnect(now),
             UpstreamEvent::Channel(ClientEvent::Opened { channel_id, .. }) => {
                 self.channel = Some(channel_id);

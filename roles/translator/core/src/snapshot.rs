@@ -45,6 +45,8 @@ pub struct UpstreamSnapshot {
     pub lost: u64,
     /// Messages that had no effect: of unknown kinds, against the rules, answers to nothing, `Reconnect` too often.
     pub ignored: u64,
+    /// How often it was left for what no server in its right mind says, by the name of that.
+    pub broken_words: BTreeMap<&'static str, u64>,
     /// Updates of a channel's hash rate that were refused.
     pub updates_refused: u64,
     /// Channels open now.
@@ -174,6 +176,9 @@ impl UpstreamSnapshot {
         }
         self.lost += more.lost;
         self.ignored += more.ignored;
+        for (label, count) in more.broken_words {
+            *self.broken_words.entry(label).or_default() += count;
+        }
         self.updates_refused += more.updates_refused;
         self.channels += more.channels;
     }

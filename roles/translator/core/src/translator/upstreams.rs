@@ -4,7 +4,7 @@ use roles_logic_sv2::channels::client::ClientEvent;
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::setup::Endpoint;
 use roles_logic_sv2::upstream::{
-    UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms, words,
+    UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms, words,
 };
 
 use const_sv2::EXTENSION_WORKER_IDENTITY;
@@ -136,15 +136,25 @@ impl Translator {
             match output {
                 UpstreamOutput::Send(message) => self.link_output(id, LinkOutput::Send(message)),
                 UpstreamOutput::Share(share) => self.link_output(id, LinkOutput::Share(share)),
-                // There are no standard channels.
-                UpstreamOutput::StandardShare(_) => {}
+                // There are no standard channels, and nobody to hand frames on for.
+                UpstreamOutput::StandardShare(_) | UpstreamOutput::Forward(_) => {}
                 UpstreamOutput::Event(event) => self.handle_upstream(id, event, now),
-                UpstreamOutput::Close(end) => self.fail(id, end.to_string(), now),
+                UpstreamOutput::Close(end) => self.session_ended(id, &end, now),
             }
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.is_busy = false;
         }
+    }
+
+    fn session_ended(&mut self, id: LinkId, end: &UpstreamEnd, now: Now) {
+        let upstream = self.links.get(&id).map(|link| link.upstream);
+        if let UpstreamEnd::BrokenWord(_) = end
+            && let Some(upstream) = upstream.and_then(|at| self.upstreams.get_mut(at))
+        {
+            *upstream.broken_words.entry(end.label()).or_default() += 1;
+        }
+        self.fail(id, end.to_string(), now);
     }
 
     pub(super) fn link_output(&mut self, id: LinkId, output: LinkOutput) {
@@ -163,6 +173,11 @@ impl Translator {
                 }
                 if !self.try_channel(id, now) {
                     self.ready(id, now);
+                }
+            }
+            UpstreamEvent::Foreign { .. } => {
+                if let Some(session) = self.session(id) {
+                    session.ignore_frame();
                 }
             }
             UpstreamEvent::Reconnect { host, port } => self.move_elsewhere(id, host, port, now),

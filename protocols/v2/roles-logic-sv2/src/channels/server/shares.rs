@@ -120,12 +120,13 @@ impl ServerChannels {
         }
     }
 
-    /// The job that shares of a channel name by this number; `None` when it is not known, or no longer.
-    pub fn job(&self, channel_id: u32, job_id: u32) -> Option<&Arc<Job>> {
+    /// The job that shares of a channel name by this number, with the extranonce prefix that it was sent with; `None` when
+    /// it is not known, or no longer.
+    pub fn job(&self, channel_id: u32, job_id: u32) -> Option<(&Arc<Job>, &[u8])> {
         let channel = self.channels.get(self.channel_at(channel_id)?)?;
         let group_at = self.group_at(channel.group_of_job(job_id))?;
         match self.groups.get(group_at)?.find(job_id) {
-            Lookup::Known { entry, .. } => Some(&entry.job),
+            Lookup::Known { entry, .. } => Some((&entry.job, channel.prefix_of_job(job_id))),
             Lookup::Stale | Lookup::Unknown => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Giving out work (5.3.15 to 5.3.17, 5.3.21).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use mining_sv2::{NewMiningJob, SetNewPrevHash, SetTarget};
 
@@ -52,22 +53,33 @@ impl ServerChannels {
         if self.flags.selects_work {
             return;
         }
-        for at in 0..self.groups.len() {
-            let group = self.groups.get_mut(at);
-            let Some(group) = group.filter(|group| group.key.payout == payout) else {
-                continue;
-            };
-            let id = group.id;
-            // Channels that moved here have jobs of before, and have them until the first tip that they see here.
-            let ends_tip = group.has_started();
-            if group.is_new_tip(&work.tip) {
-                group.set_tip(work.tip.clone());
-                if ends_tip {
-                    self.end_tip_of_group(id);
-                }
+        let groups = self.groups.iter();
+        let ids: Vec<u32> = groups
+            .filter(|group| group.key.payout == payout)
+            .map(|group| group.id)
+            .collect();
+        for id in ids {
+            self.begin_tip_of_group(id, &work.tip);
+            // Groups that nobody uses any more may be gone by now.
+            if let Some(at) = self.group_at(id) {
+                self.set_terms(at, work.terms);
+                self.deliver(at, &work.tip, &work.job, work.min_ntime);
             }
-            self.set_terms(at, work.terms);
-            self.deliver(at, &work.tip, &work.job, work.min_ntime);
+        }
+    }
+
+    fn begin_tip_of_group(&mut self, id: u32, tip: &Arc<ChainTip>) {
+        let at = self.group_at(id);
+        let Some(group) = at.and_then(|at| self.groups.get_mut(at)) else {
+            return;
+        };
+        if !group.is_new_tip(tip) {
+            return;
+        }
+        group.set_tip(tip.clone());
+        // Channels that moved here have jobs of before, and have them until the first tip that they see here.
+        if group.has_started() {
+            self.end_tip_of_group(id);
         }
     }
 
