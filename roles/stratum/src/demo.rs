@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bitcoin_node::{Network, NodeStatus};
 use clap::{Args, ValueEnum};
+use mining_proxy_core::{ProxyConfig, UpstreamConfig};
 use network_helpers_sv2::{ClientSecurity, Endpoint, ServerIdentity, ServerSecurity, Sv1Endpoint};
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::PoolConfig;
@@ -22,11 +23,10 @@ use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_mining_device::MiningDevice;
 use stratum_mining_device::workers::Effort;
+use stratum_mining_proxy::Proxy;
 use stratum_pool::{Pool, TemplateSource};
 use stratum_runtime::{Shutdown, drain_on_signals, logging};
 use stratum_template_provider::TemplateProvider;
-use stratum_translator::Translator;
-use translator_core::{TranslatorConfig, UpstreamConfig};
 
 use self::node::{BlockNews, DemoNode};
 use self::screen::Screen;
@@ -146,7 +146,7 @@ struct Demo {
     node: DemoNode,
     provider: (TemplateProvider, Shutdown),
     pool: (Pool, Shutdown),
-    translator: (Translator, Shutdown),
+    translator: (Proxy, Shutdown),
     miners: (Vec<MiningDevice>, Shutdown),
     payout: String,
     pool_url: String,
@@ -195,7 +195,7 @@ impl Demo {
         let pool_url = pool_endpoint.to_string();
 
         let translator_shutdown = Shutdown::new();
-        let translator = Translator::start(
+        let translator = Proxy::start(
             translator_config(args, local, &pool_endpoint, authority),
             translator_shutdown.clone(),
         )?;
@@ -346,18 +346,18 @@ fn translator_config(
     listen: SocketAddr,
     pool: &Endpoint,
     security: ClientSecurity,
-) -> stratum_translator::Config {
+) -> stratum_mining_proxy::Config {
     let upstream = UpstreamConfig {
         user_identity: Some("demo.sv1".to_owned()),
         ..UpstreamConfig::new(&pool.host, pool.port)
     };
-    let mut rules = TranslatorConfig {
+    let mut rules = ProxyConfig {
         upstreams: vec![upstream],
-        ..TranslatorConfig::default()
+        ..ProxyConfig::default()
     };
     rules.bridge.vardiff = vardiff(args);
     rules.bridge.nominal_hashrate = CORE_HASHRATE;
-    stratum_translator::Config::new(listen, vec![security], rules)
+    stratum_mining_proxy::Config::new(listen, vec![security], rules)
 }
 
 fn miner(args: &DemoArgs, number: u16, pool: Endpoint) -> stratum_mining_device::Config {

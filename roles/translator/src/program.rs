@@ -2,11 +2,12 @@
 
 use std::io;
 
+use stratum_mining_proxy::{Proxy, StartError};
 use stratum_runtime::config::ConfigArgs;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
 use thiserror::Error;
 
-use crate::{ProgramConfig, RawConfig, StartError, Translator};
+use crate::{ProgramConfig, RawConfig};
 
 /// The name under which the program is configured, as in `STRATUM_TRANSLATOR__LISTEN__ADDRESS`.
 pub const ROLE: &str = "translator";
@@ -39,7 +40,7 @@ pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
 pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
     let shutdown = Shutdown::new();
     drain_on_signals(shutdown.clone(), config.program.grace)?;
-    let translator = Translator::start(config.translator, shutdown.clone())?;
+    let translator = Proxy::start(config.translator, shutdown.clone())?;
     translator.join().await;
     shutdown.end();
     Ok(())

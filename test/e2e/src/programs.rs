@@ -8,6 +8,7 @@ use std::time::Duration;
 use bitcoin_node::rpc::{RpcConfig, RpcNode};
 use bitcoin_node::set::{NodeSet, NodeSetConfig};
 use bitcoin_node::{Network, Node};
+use mining_proxy_core::{ChannelMode, ProxyConfig, UpstreamConfig};
 use network_helpers_sv2::{
     ClientSecurity, Endpoint, ServerIdentity, ServerSecurity, Sv1Endpoint, TlsClient,
 };
@@ -22,12 +23,11 @@ use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_mining_device::config::Sv1Config;
 use stratum_mining_device::workers::Effort;
 use stratum_mining_device::{Config as MinerConfig, MiningDevice};
+use stratum_mining_proxy::{Config as ProxyServerConfig, Proxy};
 use stratum_pool::{Config as PoolServerConfig, Pool, TemplateSource};
 use stratum_runtime::Shutdown;
 use stratum_template_provider::{Config as ProviderConfig, TemplateProvider};
 use stratum_translation::bridge::BridgeConfig;
-use stratum_translator::{Config as TranslatorServerConfig, Translator};
-use translator_core::{ChannelMode, TranslatorConfig, UpstreamConfig};
 
 /// A free port of this machine.
 pub const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -235,34 +235,34 @@ pub fn bridge_config() -> BridgeConfig {
             min_difficulty: 1e-9,
         },
         nominal_hashrate: HASHRATE,
-        ..TranslatorConfig::default().bridge
+        ..ProxyConfig::default().bridge
     }
 }
 
 /// The configuration of a translator on the pools at these addresses.
-pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> TranslatorServerConfig {
+pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> ProxyServerConfig {
     let upstreams = pools.iter().map(|pool| UpstreamConfig {
         user_identity: Some("farm".to_owned()),
         ..UpstreamConfig::new(&pool.ip().to_string(), pool.port())
     });
-    let rules = TranslatorConfig {
+    let rules = ProxyConfig {
         upstreams: upstreams.collect(),
         mode,
         bridge: bridge_config(),
-        ..TranslatorConfig::default()
+        ..ProxyConfig::default()
     };
     let security = vec![client_security(); pools.len()];
-    TranslatorServerConfig::new(ANYWHERE, security, rules)
+    ProxyServerConfig::new(ANYWHERE, security, rules)
 }
 
-impl Running<Translator> {
+impl Running<Proxy> {
     /// Starts a translator.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn translator(config: TranslatorServerConfig) -> Self {
+    pub fn translator(config: ProxyServerConfig) -> Self {
         let shutdown = Shutdown::new();
-        let program = Translator::start(config, shutdown.clone());
+        let program = Proxy::start(config, shutdown.clone());
         Self {
             program: program.expect("the translator starts"),
             shutdown,
@@ -287,7 +287,7 @@ impl Joined for Pool {
     }
 }
 
-impl Joined for Translator {
+impl Joined for Proxy {
     async fn joined(self) {
         self.join().await;
     }

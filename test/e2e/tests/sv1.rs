@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bitcoin_node::embedded::EmbeddedNode;
 use bitcoin_node::hub::TemplateHub;
+use mining_proxy_core::{ChannelMode, UpstreamStanding};
 use network_helpers_sv2::{ProxyProtocol, TlsServer};
 use pool_core::sv1::Sv1Config;
 use roles_logic_sv2::channels::ChannelKind;
@@ -16,12 +17,11 @@ use stratum_e2e::programs::{
     ANYWHERE, Running, bridge_config, pool_config, sv1_miner_config, translator_config,
 };
 use stratum_mining_device::MiningDevice;
+use stratum_mining_proxy::Proxy;
 use stratum_pool::{Config as PoolServerConfig, Pool, Sv1Listen, TemplateSource};
 use stratum_runtime::config::sv1::TlsListen;
-use stratum_translator::Translator;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use translator_core::{ChannelMode, UpstreamStanding};
 
 const PAYEE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
@@ -115,7 +115,7 @@ async fn kill(pool: Running<Pool>) -> u64 {
     watcher.snapshot().shares_accepted
 }
 
-async fn uses(translator: &Running<Translator>, upstream: usize) {
+async fn uses(translator: &Running<Proxy>, upstream: usize) {
     let watcher = translator.program.watcher();
     let look = async || {
         let upstreams = watcher.snapshot().await.core.upstreams;

@@ -8,16 +8,16 @@ use bitcoin_node::Node;
 use bitcoin_node::embedded::EmbeddedNode;
 use bitcoin_node::generate;
 use bitcoin_node::hub::TemplateHub;
+use mining_proxy_core::ProxyConfig;
 use network_helpers_sv2::{ClientSecurity, ServerIdentity, ServerSecurity};
 use noise_sv2::AuthoritySecretKey;
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::PoolConfig;
+use stratum_mining_proxy::Proxy;
 use stratum_pool::{Pool, TemplateSource};
 use stratum_runtime::Shutdown;
 use stratum_template_provider::TemplateProvider;
-use stratum_translator::Translator;
 use tokio::runtime::Runtime;
-use translator_core::TranslatorConfig;
 
 /// Secret key of the authority of all servers here.
 pub const AUTHORITY_SECRET: [u8; 32] = [3; 32];
@@ -110,11 +110,11 @@ impl<N: Node> Home<N> {
     }
 
     /// Starts our translator, its upstreams as the rules have them.
-    pub fn start_translator(&self, rules: TranslatorConfig) -> Translator {
+    pub fn start_translator(&self, rules: ProxyConfig) -> Proxy {
         let _inside = self.runtime.enter();
         let security = vec![client_security(); rules.upstreams.len()];
-        let config = stratum_translator::Config::new(any_port(), security, rules);
-        Translator::start(config, self.shutdown.clone()).expect("the translator starts")
+        let config = stratum_mining_proxy::Config::new(any_port(), security, rules);
+        Proxy::start(config, self.shutdown.clone()).expect("the translator starts")
     }
 
     /// Starts our template provider.

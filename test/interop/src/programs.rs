@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use translator_core::ChannelMode;
+use mining_proxy_core::ChannelMode;
 
 use crate::eventually;
 use crate::ours::{authority_secret_text, authority_text};

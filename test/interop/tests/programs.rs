@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitcoin_node::rpc::RpcNode;
+use mining_proxy_core::{ChannelMode, ProxyConfig, UpstreamConfig, UpstreamStanding};
 use network_helpers_sv2::ServerUrl;
 use pool_core::shard::PoolConfig;
 use roles_logic_sv2::channels::ChannelKind;
@@ -20,12 +21,11 @@ use stratum_interop::programs::{HASHRATE, Program, SHARES_PER_MINUTE, scenario_f
 use stratum_interop::signet::Signet;
 use stratum_mining_device::workers::Effort;
 use stratum_mining_device::{Config, MiningDevice};
+use stratum_mining_proxy::Proxy;
 use stratum_pool::Pool;
 use stratum_runtime::Shutdown;
 use stratum_translation::bridge::BridgeConfig;
-use stratum_translator::Translator;
 use tokio::runtime::Runtime;
-use translator_core::{ChannelMode, TranslatorConfig, UpstreamConfig, UpstreamStanding};
 
 /// Shares that each miner gets credited before a scenario goes on.
 const SHARES: u64 = 20;
@@ -88,13 +88,13 @@ impl Stage {
         std::array::from_fn(|number| Program::pool(&self.folder, provider, number as u16))
     }
 
-    fn our_translator(&self, mode: ChannelMode, pools: &[Program]) -> Translator {
+    fn our_translator(&self, mode: ChannelMode, pools: &[Program]) -> Proxy {
         let upstream = |pool: &Program| UpstreamConfig {
             user_identity: Some("farm".to_owned()),
             ..UpstreamConfig::new(&pool.listen.ip().to_string(), pool.listen.port())
         };
-        let defaults = TranslatorConfig::default();
-        self.home.start_translator(TranslatorConfig {
+        let defaults = ProxyConfig::default();
+        self.home.start_translator(ProxyConfig {
             upstreams: pools.iter().map(upstream).collect(),
             mode,
             bridge: BridgeConfig {
@@ -106,7 +106,7 @@ impl Stage {
         })
     }
 
-    fn snapshot(&self, translator: &Translator) -> translator_core::Snapshot {
+    fn snapshot(&self, translator: &Proxy) -> mining_proxy_core::Snapshot {
         let snapshot = translator.watcher();
         let snapshot = self.home.runtime.block_on(snapshot.snapshot());
         assert_eq!(snapshot.panics, 0);
@@ -253,7 +253,7 @@ fn our_miner_mines_on_their_pool_with_an_extended_channel() {
 }
 
 /// Until all shares count for us that count for this pool, the first of our upstreams. Gives how many did in all.
-fn wait_until_counted(stage: &Stage, translator: &Translator, pool: &Program, earlier: u64) -> u64 {
+fn wait_until_counted(stage: &Stage, translator: &Proxy, pool: &Program, earlier: u64) -> u64 {
     let theirs = eventually("it takes shares", || {
         let taken = pool.accepted_of_clients() as u64;
         (taken > 0).then_some(earlier + taken)

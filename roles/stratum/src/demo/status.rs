@@ -54,7 +54,7 @@ impl Status {
     pub(super) fn lines(
         &self,
         provider: &Snapshot,
-        translator: &stratum_translator::Snapshot,
+        translator: &stratum_mining_proxy::Snapshot,
     ) -> Vec<String> {
         let pool = self.parts.pool.snapshot();
         let hub = &provider.hub;
@@ -160,7 +160,7 @@ impl Status {
 }
 
 /// What the translator does for its Sv1 miners.
-fn translated(translator: &stratum_translator::Snapshot) -> String {
+fn translated(translator: &stratum_mining_proxy::Snapshot) -> String {
     let miners = counted(translator.core.miners.len(), "Sv1 miner");
     let counts = translator.core.upstream;
     let (accepted, rejected) = (counts.accepted, counts.rejected);

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use anyhow::Context;
+use mining_proxy_core::{ChannelMode, ProxyConfig, UpstreamConfig};
 use network_helpers_sv2::ClientSecurity;
 use roles_logic_sv2::vardiff::VardiffConfig;
+use stratum_mining_proxy::{Config, Proxy};
 use stratum_runtime::Shutdown;
 use stratum_translation::bridge::BridgeConfig;
-use stratum_translator::{Config, Translator};
 use sv1_api::server::ServerConfig;
 use tokio::sync::mpsc;
-use translator_core::{ChannelMode, TranslatorConfig, UpstreamConfig};
 
 use super::{Order, everyone, say, tell, threads};
 use crate::args::Args;
@@ -39,7 +39,7 @@ pub(super) async fn run(
             rules(upstream, args.per_miner),
         )
     };
-    let translator = Translator::start(config, shutdown)?;
+    let translator = Proxy::start(config, shutdown)?;
     tell(translator.local_addr(), None)?;
     let watcher = translator.watcher();
     while let Some(order) = orders.recv().await {
@@ -53,9 +53,9 @@ pub(super) async fn run(
 }
 
 /// The usual rules, but for limits on lines, and difficulties that stay as easy as the pool's.
-fn rules(upstream: UpstreamConfig, per_miner: bool) -> TranslatorConfig {
-    let usual = TranslatorConfig::default();
-    TranslatorConfig {
+fn rules(upstream: UpstreamConfig, per_miner: bool) -> ProxyConfig {
+    let usual = ProxyConfig::default();
+    ProxyConfig {
         upstreams: vec![upstream],
         mode: match per_miner {
             true => ChannelMode::PerMiner,

@@ -1,0 +1,114 @@
+//! What the operator wants.
+
+use std::time::Duration;
+
+use roles_logic_sv2::setup::Endpoint;
+use roles_logic_sv2::share::ShareLimits;
+use roles_logic_sv2::upstream::DEFAULT_ANSWER_TIMEOUT;
+use roles_logic_sv2::upstream::failover::FailoverConfig;
+use roles_logic_sv2::vardiff::VardiffConfig;
+use stratum_translation::bridge::{
+    BridgeConfig, DEFAULT_EXTRANONCE2_SIZE, DEFAULT_NOMINAL_HASHRATE,
+};
+use sv1_api::server::ServerConfig;
+
+use crate::payout::ExpectedPayout;
+
+/// Time over which a job that is no news of a block is spread, so that miners do not all answer at once.
+pub const DEFAULT_PACE: Duration = Duration::from_secs(1);
+
+/// Time between two jobs of a miner that are no news of a block: what a few more fees are worth, a restart of all its
+/// chips is not.
+pub const DEFAULT_MIN_JOB_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long miners are kept without any upstream; then they are sent away, to whatever other pool they know.
+pub const DEFAULT_KEEP_MINERS: Duration = Duration::from_secs(120);
+
+/// How miners share channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelMode {
+    /// All on one channel: the upstream sees one miner.
+    #[default]
+    Aggregated,
+    /// One channel for each: the upstream sees all of them.
+    PerMiner,
+}
+
+/// One upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Who mines there. With a channel for each miner its worker's name is appended, and without it the miner's own name
+    /// is taken.
+    pub user_identity: Option<String>,
+    /// Whom the coinbase must pay; anyone when `None`.
+    pub expected_payout: Option<ExpectedPayout>,
+}
+
+impl UpstreamConfig {
+    /// An upstream that may pay whom it likes.
+    pub fn new(host: &str, port: u16) -> Self {
+        Self {
+            host: host.to_owned(),
+            port,
+            user_identity: None,
+            expected_payout: None,
+        }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// In the order of preference.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// How miners share channels.
+    pub mode: ChannelMode,
+    /// What is said of ourselves to upstreams; host and port are each upstream's.
+    pub about: Endpoint<'static>,
+    /// Time for answers of upstreams.
+    pub answer_timeout: Duration,
+    /// Patience with upstreams.
+    pub failover: FailoverConfig,
+    /// Whether workers' names go to upstreams that know extension 0x0002.
+    pub names_workers: bool,
+    /// Bytes of extranonce2 that miners get, unless they need another size.
+    pub extranonce2_size: usize,
+    /// Limits and difficulty of miners.
+    pub bridge: BridgeConfig,
+    /// Most miners at a time; one more is refused.
+    pub max_miners: u32,
+    /// See [`DEFAULT_PACE`].
+    pub pace: Duration,
+    /// See [`DEFAULT_MIN_JOB_INTERVAL`].
+    pub min_job_interval: Duration,
+    /// See [`DEFAULT_KEEP_MINERS`].
+    pub keep_miners: Duration,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            upstreams: Vec::new(),
+            mode: ChannelMode::default(),
+            about: Endpoint::default(),
+            answer_timeout: DEFAULT_ANSWER_TIMEOUT,
+            failover: FailoverConfig::default(),
+            names_workers: true,
+            extranonce2_size: DEFAULT_EXTRANONCE2_SIZE,
+            bridge: BridgeConfig {
+                server: ServerConfig::default(),
+                vardiff: VardiffConfig::default(),
+                nominal_hashrate: DEFAULT_NOMINAL_HASHRATE,
+                limits: ShareLimits::default(),
+            },
+            max_miners: 20_000,
+            pace: DEFAULT_PACE,
+            min_job_interval: DEFAULT_MIN_JOB_INTERVAL,
+            keep_miners: DEFAULT_KEEP_MINERS,
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! All that miners and upstreams share.
+
+mod channels;
+mod miners;
+mod shares;
+mod upstreams;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
+use roles_logic_sv2::target::ConversionError;
+use roles_logic_sv2::upstream::failover::{Failover, FailoverOutput};
+use stratum_translation::bridge::{Bridge, ChannelWork};
+
+use crate::config::{ChannelMode, ProxyConfig};
+use crate::link::{Link, LinkId, LinkOutput};
+use crate::miner::{MinerId, MinerOutput, Miners};
+use crate::parking::{MAX_PARKED, Parking};
+use crate::snapshot::{
+    MAX_REJECT_CODES, Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, of_miner,
+};
+
+/// A connection to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// Say [`Proxy::link_connected`] or [`Proxy::link_closed`] of it.
+    pub link: LinkId,
+    /// The upstream, for its key.
+    pub upstream: usize,
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Something that an operator wants to know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// This upstream is used from now on; none when `None`.
+    Uses(Option<usize>),
+    /// An upstream failed, or was lost.
+    Failed {
+        /// The upstream.
+        upstream: usize,
+        /// Why.
+        reason: String,
+    },
+    /// An upstream wants to be connected to anew.
+    Reconnects {
+        /// The upstream.
+        upstream: usize,
+    },
+    /// An upstream rejects shares of a miner. Told at the first, and each time their number has doubled.
+    Rejected {
+        /// The miner.
+        miner: MinerId,
+        /// Its name.
+        user: String,
+        /// The upstream's words.
+        code: String,
+        /// How many there were with this code.
+        count: u64,
+    },
+    /// An upstream opens no channel for a miner.
+    NoChannel {
+        /// The upstream.
+        upstream: usize,
+        /// The identity asked for.
+        identity: String,
+        /// The upstream's words.
+        code: String,
+    },
+    /// There has been no upstream for too long: this many miners are sent away.
+    SendsAway(usize),
+}
+
+/// What the shell is to do that concerns neither a miner nor a link alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Make this connection.
+    Connect(Connect),
+    /// Log this.
+    Note(Note),
+}
+
+/// Whose outputs or timers have changed, other than by an input of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A miner's.
+    Miner(MinerId),
+    /// A link's.
+    Link(LinkId),
+}
+
+/// Room kept for the outputs of a link when there are none: a megabyte at most, once for all miners. Thousands of shares
+/// come together where miners are many; to take and give back so much memory each time costs a tenth of their processing.
+const OUTPUTS_KEPT: usize = 4_096;
+
+/// Notes kept until they are taken. Of more, the oldest go.
+const MAX_NOTES: usize = 1_024;
+
+/// The proxy.
+///
+/// Take all of [`Self::poll_output`] and [`Self::poll_wake`] after each call, and of the outputs of whoever the call was for.
+#[derive(Debug)]
+pub struct Proxy {
+    config: Arc<ProxyConfig>,
+    /// What names of sessions are made from, so that nobody guesses one.
+    key: [u8; 16],
+    sessions: u64,
+    random: u64,
+    /// The name of the last job. It begins with the time, so that no job of before is called the same.
+    job_name: u32,
+    miners: Miners,
+    parking: Parking,
+    numbers: ExtranonceAllocator,
+    failover: Failover,
+    links: BTreeMap<LinkId, Link>,
+    /// Last words on links that are given up.
+    farewells: BTreeMap<LinkId, VecDeque<LinkOutput>>,
+    next_link: u64,
+    /// The connection to each upstream that failover knows of.
+    current: Vec<Option<LinkId>>,
+    /// How often each upstream had us move lately, and since when that is counted.
+    moves: Vec<(Instant, u32)>,
+    upstreams: Vec<UpstreamSnapshot>,
+    used: Option<LinkId>,
+    /// Since when there has been no work for anybody.
+    orphaned_at: Option<Instant>,
+    /// Jobs on their way to miners, each at its time.
+    paced: BTreeSet<(Instant, MinerId)>,
+    /// What miners with channels of their own get, and when.
+    own: BTreeMap<MinerId, (Instant, Arc<ChannelWork>)>,
+    /// When upstreams are told of the miners' hash rate.
+    update_at: Option<Instant>,
+    told_at: Instant,
+    is_draining: bool,
+    totals: Totals,
+    outputs: VecDeque<Output>,
+    wakes: VecDeque<Wake>,
+}
+
+/// Why there is no proxy.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A share rate, hashrate or minimum difficulty that is no sensible number.
+    #[error("difficulty: {0}")]
+    Difficulty(#[from] ConversionError),
+    /// More miners than can be told apart.
+    #[error("miners: {0}")]
+    Miners(#[from] ExtranonceError),
+}
+
+impl Proxy {
+    /// No miners, and no connections yet. `key` is random: sessions are named with it, and pauses shortened.
+    ///
+    /// # Errors
+    /// Numbers of the configuration that make no sense.
+    pub fn new(config: Arc<ProxyConfig>, key: [u8; 16], now: Now) -> Result<Self, ConfigError> {
+        Bridge::new(config.bridge, now)?;
+        let parked = u32::try_from(MAX_PARKED).unwrap_or(u32::MAX);
+        let layout = ExtranonceLayout {
+            full_size: 4,
+            server_id_size: 0,
+            channel_number_size: 4,
+            // Numbers of miners that left are lent again only on the next block.
+            max_channels: config.max_miners.saturating_mul(4).saturating_add(parked),
+        };
+        let count = config.upstreams.len();
+        let named = |upstream: &crate::UpstreamConfig| UpstreamSnapshot {
+            name: format!("{}:{}", upstream.host, upstream.port),
+            ..UpstreamSnapshot::default()
+        };
+        let mut proxy = Self {
+            key,
+            sessions: 0,
+            random: u128::from_le_bytes(key) as u64 | 1,
+            job_name: now.unix_secs as u32,
+            miners: Miners::default(),
+            parking: Parking::default(),
+            numbers: ExtranonceAllocator::new(layout, 0)?,
+            failover: Failover::new(count, config.failover, now.instant),
+            links: BTreeMap::new(),
+            farewells: BTreeMap::new(),
+            next_link: 0,
+            current: vec![None; count],
+            moves: vec![(now.instant, 0); count],
+            upstreams: config.upstreams.iter().map(named).collect(),
+            used: None,
+            orphaned_at: None,
+            paced: BTreeSet::new(),
+            own: BTreeMap::new(),
+            update_at: None,
+            told_at: now.instant,
+            is_draining: false,
+            totals: Totals::default(),
+            outputs: VecDeque::new(),
+            wakes: VecDeque::new(),
+            config,
+        };
+        proxy.follow_failover(now);
+        Ok(proxy)
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next one whose outputs and timers are to be looked at.
+    pub fn poll_wake(&mut self) -> Option<Wake> {
+        let wake = self.wakes.pop_front()?;
+        match wake {
+            Wake::Miner(id) => {
+                if let Some(miner) = self.miners.find_mut(id) {
+                    miner.is_woken = false;
+                }
+            }
+            Wake::Link(id) => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.is_woken = false;
+                }
+            }
+        }
+        Some(wake)
+    }
+
+    /// The next thing to do for a miner, in order.
+    pub fn poll_miner_output(&mut self, id: MinerId) -> Option<MinerOutput> {
+        let outputs = &mut self.miners.find_mut(id)?.outputs;
+        let output = outputs.pop_front();
+        if output.is_none() {
+            // Its memory as well: most miners have nothing coming most of the time.
+            *outputs = VecDeque::new();
+        }
+        output
+    }
+
+    /// The next thing to do for a link, in order. [`LinkOutput::Close`] for one that is gone.
+    pub fn poll_link_output(&mut self, id: LinkId) -> Option<LinkOutput> {
+        if let Some(link) = self.links.get_mut(&id) {
+            let output = link.outputs.pop_front();
+            if output.is_none() {
+                link.outputs.shrink_to(OUTPUTS_KEPT);
+            }
+            return output;
+        }
+        let last = self.farewells.get_mut(&id).and_then(VecDeque::pop_front);
+        if last.is_none() {
+            self.farewells.remove(&id);
+        }
+        last.or(Some(LinkOutput::Close))
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let link = self.links.values().filter_map(Link::poll_timeout);
+        let timers = [
+            self.failover.poll_timeout().filter(|_| !self.is_draining),
+            self.paced.first().map(|(at, _)| *at),
+            self.update_at,
+            self.parking.poll_timeout(),
+            self.orphaned_at.map(|at| at + self.config.keep_miners),
+        ];
+        timers.into_iter().flatten().chain(link.min()).min()
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if !self.is_draining {
+            self.failover.handle_timeout(now.instant);
+            self.follow_failover(now);
+        }
+        self.handle_link_deadlines(now);
+        self.send_paced(now);
+        if self.update_at.is_some_and(|at| at <= now.instant) {
+            self.tell_hashrates(now);
+        }
+        while let Some(number) = self.parking.expired(now.instant) {
+            self.numbers.release(number);
+        }
+        let patience = self.config.keep_miners;
+        if self
+            .orphaned_at
+            .is_some_and(|at| at + patience <= now.instant)
+        {
+            self.send_away(now);
+        }
+    }
+
+    /// Does what the choice between upstreams asks for.
+    fn follow_failover(&mut self, now: Now) {
+        while let Some(output) = self.failover.poll_output() {
+            match output {
+                FailoverOutput::Try(index) => self.try_upstream(index, now),
+                FailoverOutput::Use(index) => {
+                    let link = index.and_then(|index| self.current.get(index).copied().flatten());
+                    self.note(Note::Uses(index));
+                    self.use_link(link, now);
+                    if let Some(index) = index {
+                        self.leave_successors(index, now);
+                    }
+                }
+                FailoverOutput::Leave(index) => {
+                    if let Some(link) = self.current.get_mut(index).and_then(Option::take) {
+                        self.leave(link, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends in good order: miners are told to come again, upstreams that their channels are free. Done when
+    /// [`Self::is_drained`].
+    pub fn drain(&mut self, now: Now) {
+        if std::mem::replace(&mut self.is_draining, true) {
+            return;
+        }
+        for id in self.miners.ids() {
+            if let Some(miner) = self.miners.find_mut(id) {
+                miner.bridge.reconnect(now);
+            }
+            self.pump(id, now);
+        }
+        if self.miners.len() == 0 {
+            self.leave_all(now);
+        }
+    }
+
+    /// Whether nothing is left to wait for.
+    pub fn is_drained(&self) -> bool {
+        let is_silent = self.links.is_empty() && self.farewells.is_empty();
+        self.is_draining && self.miners.len() == 0 && is_silent
+    }
+
+    /// How everything stands.
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        let miners: Vec<_> = self
+            .miners
+            .iter()
+            .map(|(id, miner)| of_miner(id, miner, now))
+            .collect();
+        let mut snapshot = Snapshot {
+            upstreams: self.upstreams.clone(),
+            parked: self.parking.len(),
+            // Not a sum: that of nothing is -0.
+            hashrate: miners.iter().fold(0.0, |sum, miner| sum + miner.hashrate),
+            accepted: self.totals.accepted,
+            rejected: self.totals.rejected.clone(),
+            upstream: self.totals.upstream,
+            closed: self.totals.closed.clone(),
+            miners: Vec::new(),
+        };
+        for miner in &miners {
+            snapshot.accepted += miner.accepted;
+            add_counts(&mut snapshot.upstream, &miner.upstream);
+            for (reason, count) in &miner.rejected {
+                *snapshot.rejected.entry(reason).or_default() += count;
+            }
+        }
+        for link in self.links.values() {
+            if let Some(upstream) = snapshot.upstreams.get_mut(link.upstream) {
+                upstream.ignored += link.ignored();
+            }
+        }
+        let current = self.current.iter().copied();
+        for (upstream, link) in snapshot.upstreams.iter_mut().zip(current) {
+            let link = link.and_then(|id| Some((id, self.links.get(&id)?)));
+            upstream.channels = link.map_or(0, |(_, link)| link.channels.len());
+            upstream.standing = match link {
+                None => UpstreamStanding::Down,
+                Some((id, _)) if self.used == Some(id) => UpstreamStanding::Used,
+                Some((_, link)) if link.is_ready => UpstreamStanding::Ready,
+                Some(_) => UpstreamStanding::Trying,
+            };
+        }
+        snapshot.miners = miners;
+        snapshot
+    }
+
+    /// How a miner stands; `None` when it is gone.
+    pub fn miner_snapshot(&self, id: MinerId, now: Now) -> Option<crate::MinerSnapshot> {
+        Some(of_miner(id, self.miners.find(id)?, now))
+    }
+
+    /// Miners connected.
+    pub const fn miners(&self) -> usize {
+        self.miners.len()
+    }
+
+    fn is_aggregated(&self) -> bool {
+        matches!(self.config.mode, ChannelMode::Aggregated)
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.outputs.len() >= MAX_NOTES {
+            let notes = self.outputs.iter();
+            let at = { notes }.position(|output| matches!(output, Output::Note(_)));
+            at.and_then(|at| self.outputs.remove(at));
+        }
+        self.outputs.push_back(Output::Note(note));
+    }
+
+    fn wake_miner(&mut self, id: MinerId) {
+        if let Some(miner) = self.miners.find_mut(id)
+            && !std::mem::replace(&mut miner.is_woken, true)
+        {
+            self.wakes.push_back(Wake::Miner(id));
+        }
+    }
+
+    fn wake_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && !std::mem::replace(&mut link.is_woken, true)
+        {
+            self.wakes.push_back(Wake::Link(id));
+        }
+    }
+
+    /// A number that varies: pauses are shortened by it.
+    const fn next_random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+
+    fn count_upstream_code(&mut self, upstream: usize, code: &str) {
+        let Some(upstream) = self.upstreams.get_mut(upstream) else {
+            return;
+        };
+        let codes = &mut upstream.rejected;
+        let is_known = codes.contains_key(code) || codes.len() < MAX_REJECT_CODES;
+        let code = if is_known { code } else { "other" };
+        *codes.entry(code.to_owned()).or_default() += 1;
+    }
+}

@@ -1,0 +1,450 @@
+//! The upstreams' side: connections, and the move from one to another.
+
+use roles_logic_sv2::channels::client::ClientEvent;
+use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::setup::Endpoint;
+use roles_logic_sv2::upstream::{
+    UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms, words,
+};
+
+use const_sv2::EXTENSION_WORKER_IDENTITY;
+
+use super::{Connect, Note, Output, Proxy};
+use crate::link::{LEAVE_GRACE, Link, LinkId, LinkOutput, MAX_MOVES, MOVE_INTERVAL};
+use crate::miner::ChannelRef;
+use stratum_translation::layout::Layout;
+
+impl Proxy {
+    pub(super) fn try_upstream(&mut self, index: usize, now: Now) {
+        // What it asked to be replaced by may be under way already.
+        let pending = self
+            .links
+            .iter_mut()
+            .find(|(_, link)| link.upstream == index && link.replaces.is_some());
+        if let Some((id, link)) = pending {
+            link.replaces = None;
+            let (id, is_ready) = (*id, link.is_ready);
+            self.set_current(index, Some(id));
+            if is_ready {
+                self.failover.ready(index, now.instant);
+            }
+            return;
+        }
+        let Some(upstream) = self.config.upstreams.get(index) else {
+            return;
+        };
+        let place = (upstream.host.clone(), upstream.port);
+        let link = self.connect(index, place, None);
+        self.set_current(index, Some(link));
+    }
+
+    fn connect(
+        &mut self,
+        upstream: usize,
+        place: (String, u16),
+        replaces: Option<LinkId>,
+    ) -> LinkId {
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        let (host, port) = place.clone();
+        self.links
+            .insert(link, Link::new(upstream, place, replaces));
+        self.outputs.push_back(Output::Connect(Connect {
+            link,
+            upstream,
+            host,
+            port,
+        }));
+        link
+    }
+
+    fn set_current(&mut self, upstream: usize, link: Option<LinkId>) {
+        if let Some(current) = self.current.get_mut(upstream) {
+            *current = link;
+        }
+    }
+
+    /// A connection is made, and secured.
+    pub fn link_connected(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let mut extensions = Vec::new();
+        if self.config.names_workers {
+            extensions.push(EXTENSION_WORKER_IDENTITY);
+        }
+        let terms = UpstreamTerms {
+            endpoint: Endpoint {
+                host: link.place.0.clone().try_into().unwrap_or_default(),
+                port: link.place.1,
+                ..self.config.about.clone()
+            },
+            flags: 0,
+            extensions,
+            answer_timeout: self.config.answer_timeout,
+        };
+        link.session = Some(UpstreamSession::new(terms, now));
+        self.take_session_outputs(id, now);
+    }
+
+    /// A connection could not be made, or has ended.
+    pub fn link_closed(&mut self, id: LinkId, reason: &str, now: Now) {
+        self.farewells.remove(&id);
+        self.fail(id, reason.to_owned(), now);
+    }
+
+    /// Takes a frame of an upstream; `extension_type` includes the channel bit.
+    pub fn handle_link_frame(
+        &mut self,
+        id: LinkId,
+        extension_type: u16,
+        msg_type: u8,
+        payload: &[u8],
+        now: Now,
+    ) {
+        if let Some(session) = self.session(id) {
+            session.handle_frame(extension_type, msg_type, payload, now);
+            self.take_session_outputs(id, now);
+        }
+    }
+
+    /// When [`Self::handle_link_timeout`] is due.
+    pub fn poll_link_timeout(&self, id: LinkId) -> Option<Instant> {
+        self.links.get(&id)?.session.as_ref()?.poll_timeout()
+    }
+
+    /// Time passed for a link.
+    pub fn handle_link_timeout(&mut self, id: LinkId, now: Now) {
+        if let Some(session) = self.session(id) {
+            session.handle_timeout(now);
+            self.take_session_outputs(id, now);
+        }
+    }
+
+    fn session(&mut self, id: LinkId) -> Option<&mut UpstreamSession> {
+        self.links.get_mut(&id)?.session.as_mut()
+    }
+
+    /// Carries out what a session asks for, also what comes up meanwhile: one message to a group may be news for thousands
+    /// of channels, which is a loop and must be no recursion.
+    pub(super) fn take_session_outputs(&mut self, id: LinkId, now: Now) {
+        let link = self.links.get_mut(&id);
+        if link.is_none_or(|link| std::mem::replace(&mut link.is_busy, true)) {
+            return;
+        }
+        while let Some(output) = self.session(id).and_then(UpstreamSession::poll_output) {
+            match output {
+                UpstreamOutput::Send(message) => self.link_output(id, LinkOutput::Send(message)),
+                UpstreamOutput::Share(share) => self.link_output(id, LinkOutput::Share(share)),
+                // There are no standard channels, and nobody to hand frames on for.
+                UpstreamOutput::StandardShare(_) | UpstreamOutput::Forward(_) => {}
+                UpstreamOutput::Event(event) => self.handle_upstream(id, event, now),
+                UpstreamOutput::Close(end) => self.session_ended(id, &end, now),
+            }
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_busy = false;
+        }
+    }
+
+    fn session_ended(&mut self, id: LinkId, end: &UpstreamEnd, now: Now) {
+        let upstream = self.links.get(&id).map(|link| link.upstream);
+        if let UpstreamEnd::BrokenWord(_) = end
+            && let Some(upstream) = upstream.and_then(|at| self.upstreams.get_mut(at))
+        {
+            *upstream.broken_words.entry(end.label()).or_default() += 1;
+        }
+        self.fail(id, end.to_string(), now);
+    }
+
+    pub(super) fn link_output(&mut self, id: LinkId, output: LinkOutput) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.outputs.push_back(output);
+            self.wake_link(id);
+        }
+    }
+
+    fn handle_upstream(&mut self, id: LinkId, event: UpstreamEvent, now: Now) {
+        match event {
+            UpstreamEvent::Ready if self.is_aggregated() => self.open_common_channel(id, now),
+            UpstreamEvent::Ready => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.layout = Some(Layout::usual(self.config.extranonce2_size));
+                }
+                if !self.try_channel(id, now) {
+                    self.ready(id, now);
+                }
+            }
+            UpstreamEvent::Foreign { .. } => {
+                if let Some(session) = self.session(id) {
+                    session.ignore_frame();
+                }
+            }
+            UpstreamEvent::Reconnect { host, port } => self.move_elsewhere(id, host, port, now),
+            UpstreamEvent::Channel(event) => self.handle_channel(id, event, now),
+        }
+    }
+
+    fn handle_channel(&mut self, id: LinkId, event: ClientEvent, now: Now) {
+        match event {
+            ClientEvent::Opened {
+                request_id,
+                channel_id,
+            } => self.opened(id, request_id, channel_id, now),
+            ClientEvent::OpenRefused {
+                request_id,
+                error_code,
+            } => self.open_refused(id, request_id, &words(&error_code), now),
+            ClientEvent::WorkChanged { channel_id } => self.work_changed(id, channel_id, now),
+            ClientEvent::Acknowledged(message) => self.acknowledged(id, &message, now),
+            ClientEvent::Rejected {
+                channel_id,
+                sequence_number,
+                error_code,
+            } => self.rejected(id, channel_id, sequence_number, &error_code, now),
+            ClientEvent::Closed {
+                channel_id,
+                reason_code,
+            } => self.channel_closed(id, channel_id, &words(&reason_code), now),
+            // The target stays as it was; the next hash rate is told all the same.
+            ClientEvent::UpdateRefused { .. } => {
+                let upstream = self.links.get(&id).map(|link| link.upstream);
+                if let Some(upstream) = upstream.and_then(|at| self.upstreams.get_mut(at)) {
+                    upstream.updates_refused += 1;
+                }
+            }
+            ClientEvent::Send(_) => {}
+        }
+    }
+
+    /// An upstream could be used now.
+    pub(super) fn ready(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut link.is_ready, true) {
+            return;
+        }
+        let upstream = link.upstream;
+        let Some(former) = link.replaces else {
+            self.failover.ready(upstream, now.instant);
+            return self.follow_failover(now);
+        };
+        if self.current.get(upstream) != Some(&Some(former)) {
+            // The connection of before has ended: this one is used when the upstream's turn comes.
+            return;
+        }
+        link.replaces = None;
+        self.set_current(upstream, Some(id));
+        if self.used == Some(former) {
+            self.use_link(Some(id), now);
+        }
+        self.leave(former, now);
+        // For it may be that the former one was never ready.
+        self.failover.ready(upstream, now.instant);
+        self.follow_failover(now);
+    }
+
+    /// The upstream wants another connection. The present one goes on until that one is ready.
+    fn move_elsewhere(&mut self, id: LinkId, host: String, port: u16, now: Now) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let upstream = link.upstream;
+        let mut links = self.links.values();
+        let is_under_way = links.any(|other| other.replaces == Some(id));
+        let is_wanted = link.leaves_at.is_none() && !self.is_draining;
+        if is_under_way || !is_wanted || !self.may_move(upstream, now) {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.ignored += 1;
+            }
+            return;
+        }
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let host = Some(host).filter(|host| !host.is_empty());
+        let port = Some(port).filter(|port| *port != 0);
+        let place = (
+            host.unwrap_or_else(|| link.place.0.clone()),
+            port.unwrap_or(link.place.1),
+        );
+        let former = link.replaces;
+        self.note(Note::Reconnects { upstream });
+        self.connect(upstream, place, Some(former.unwrap_or(id)));
+        if former.is_some() {
+            // It was to replace another one itself, and was never used.
+            self.leave(id, now);
+        }
+    }
+
+    /// Whether an upstream may have us move once more; that is counted.
+    fn may_move(&mut self, upstream: usize, now: Now) -> bool {
+        let Some((since, moves)) = self.moves.get_mut(upstream) else {
+            return false;
+        };
+        if now.instant - *since >= MOVE_INTERVAL {
+            (*since, *moves) = (now.instant, 0);
+        }
+        *moves += 1;
+        *moves <= MAX_MOVES
+    }
+
+    /// Mines on another link from now on, or on none.
+    pub(super) fn use_link(&mut self, link: Option<LinkId>, now: Now) {
+        self.used = link;
+        self.paced.clear();
+        self.own.clear();
+        let Some(id) = link else {
+            self.orphaned_at.get_or_insert(now.instant);
+            return;
+        };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.was_used = true;
+            if link.work.is_some() {
+                self.orphaned_at = None;
+            }
+        }
+        for miner in self.miners.ids() {
+            self.enter(miner, id, now);
+        }
+        self.hashrate_changed(now);
+    }
+
+    /// Lets go of connections that upstreams no better than this one wanted instead of others, which are gone.
+    pub(super) fn leave_successors(&mut self, index: usize, now: Now) {
+        let links = self.links.iter();
+        let successors = links.filter(|(_, link)| {
+            link.replaces.is_some() && link.leaves_at.is_none() && link.upstream > index
+        });
+        let successors: Vec<_> = successors.map(|(id, _)| *id).collect();
+        for id in successors {
+            self.leave(id, now);
+        }
+    }
+
+    /// Lets go of a link: at once where nobody mined, else when the shares of its last jobs have come and are answered.
+    pub(super) fn leave(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.replaces = None;
+        link.leaves_at.get_or_insert(now.instant + LEAVE_GRACE);
+        link.work_deadlines.clear();
+        if !link.was_used {
+            self.close_link(id, now);
+        }
+    }
+
+    /// All miners are gone, and the program ends.
+    pub(super) fn leave_all(&mut self, now: Now) {
+        let ids: Vec<_> = self.links.keys().copied().collect();
+        for id in ids {
+            self.leave(id, now);
+        }
+        self.handle_link_deadlines(now);
+    }
+
+    pub(super) fn handle_link_deadlines(&mut self, now: Now) {
+        let due = |at: Instant| at <= now.instant;
+        let is_draining = self.is_draining;
+        let is_left = |link: &Link| {
+            let is_over = |at| due(at) || is_draining && link.in_flight() == 0;
+            link.leaves_at.is_some_and(is_over)
+        };
+        let links = self.links.iter();
+        let left: Vec<_> = links
+            .filter(|(_, link)| is_left(link))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in left {
+            self.close_link(id, now);
+        }
+        let links = self.links.iter();
+        let pressed = links.filter(|(_, link)| link.poll_timeout().is_some_and(due));
+        let pressed: Vec<_> = pressed.map(|(id, _)| *id).collect();
+        for id in pressed {
+            self.close_retired(id, now);
+            self.check_work(id, now);
+        }
+    }
+
+    /// Ends a link that nobody uses, in good order.
+    fn close_link(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let channels: Vec<_> = link.channels.keys().copied().collect();
+        for channel_id in channels {
+            let channel = ChannelRef {
+                link: id,
+                channel_id,
+            };
+            self.close_channel(channel, "no longer used", now);
+        }
+        let link = self.links.get_mut(&id);
+        let last = link.map(|link| std::mem::take(&mut link.outputs));
+        if let Some(last) = last.filter(|last| !last.is_empty()) {
+            self.farewells.insert(id, last);
+        }
+        self.forget(id, now);
+    }
+
+    /// An upstream is of no use, or its connection has ended.
+    pub(super) fn fail(&mut self, id: LinkId, reason: String, now: Now) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let upstream = link.upstream;
+        let is_current = self.current.get(upstream) == Some(&Some(id));
+        let is_leaving = link.leaves_at.is_some();
+        self.forget(id, now);
+        if is_leaving {
+            return;
+        }
+        if let Some(snapshot) = self.upstreams.get_mut(upstream) {
+            snapshot.failures += 1;
+            snapshot.last_failure = Some(reason.clone());
+        }
+        self.note(Note::Failed { upstream, reason });
+        if is_current {
+            self.set_current(upstream, None);
+            let random = self.next_random();
+            self.failover.failed(upstream, random, now.instant);
+            self.follow_failover(now);
+        }
+    }
+
+    /// Takes a link out; what waited on it is lost.
+    fn forget(&mut self, id: LinkId, now: Now) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        if let Some(upstream) = self.upstreams.get_mut(link.upstream) {
+            upstream.ignored += link.ignored();
+        }
+        // The shell hears of it, and finds what is left to do.
+        self.wakes.push_back(super::Wake::Link(id));
+        for channel in link.channels.into_values() {
+            channel
+                .lost()
+                .for_each(|miner| self.lost(Some(link.upstream), miner));
+        }
+        let is_used = self.used == Some(id);
+        for (_, miner) in self.miners.iter_mut() {
+            miner.bridge.forget_source(id.0);
+            let mined_here = match miner.channel {
+                Some(channel) => channel.link == id,
+                None => is_used,
+            };
+            if mined_here {
+                miner.bridge.cut_off(now);
+                miner.channel = None;
+            }
+            if miner.request.is_some_and(|request| request.link == id) {
+                miner.request = None;
+            }
+        }
+        self.hashrate_changed(now);
+    }
+}

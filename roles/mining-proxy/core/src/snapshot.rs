@@ -1,0 +1,185 @@
+//! What the proxy sees, for status pages, metrics and tests.
+
+use std::collections::BTreeMap;
+
+use roles_logic_sv2::clock::Now;
+use stratum_translation::bridge::UpstreamCounts;
+
+use crate::miner::MinerId;
+
+/// Error codes of upstreams that are told apart in total; further ones are counted together.
+pub const MAX_REJECT_CODES: usize = 64;
+
+/// How an upstream stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamStanding {
+    /// Not connected.
+    #[default]
+    Down,
+    /// Connected to, or being tried.
+    Trying,
+    /// Could be used.
+    Ready,
+    /// Used.
+    Used,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamSnapshot {
+    /// Host and port as configured.
+    pub name: String,
+    /// How it stands.
+    pub standing: UpstreamStanding,
+    /// Why it was last left or lost.
+    pub last_failure: Option<String>,
+    /// How often it was lost or failed.
+    pub failures: u64,
+    /// Shares sent.
+    pub submitted: u64,
+    /// Shares acknowledged.
+    pub accepted: u64,
+    /// Shares rejected, by error code.
+    pub rejected: BTreeMap<String, u64>,
+    /// Shares that were never answered, or could not be sent.
+    pub lost: u64,
+    /// Messages that had no effect: of unknown kinds, against the rules, answers to nothing, `Reconnect` too often.
+    pub ignored: u64,
+    /// How often it was left for what no server in its right mind says, by the name of that.
+    pub broken_words: BTreeMap<&'static str, u64>,
+    /// Updates of a channel's hash rate that were refused.
+    pub updates_refused: u64,
+    /// Channels open now.
+    pub channels: usize,
+}
+
+/// One miner.
+#[derive(Clone, Debug)]
+pub struct MinerSnapshot {
+    /// The miner.
+    pub id: MinerId,
+    /// The first name it was authorized under.
+    pub user: Option<String>,
+    /// What it runs, as it says.
+    pub user_agent: Option<String>,
+    /// Seconds since it connected.
+    pub connected_secs: u64,
+    /// Estimated hashes a second.
+    pub hashrate: f64,
+    /// The difficulty of its next job.
+    pub difficulty: Option<f64>,
+    /// Shares that met its difficulty.
+    pub accepted: u64,
+    /// What was refused here, by its text.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// What became of its shares upstream.
+    pub upstream: UpstreamCounts,
+    /// What upstreams rejected, by error code.
+    pub upstream_rejected: BTreeMap<String, u64>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Upstreams in the order of preference.
+    pub upstreams: Vec<UpstreamSnapshot>,
+    /// Miners that are connected.
+    pub miners: Vec<MinerSnapshot>,
+    /// Sessions that may be resumed.
+    pub parked: usize,
+    /// Estimated hashes a second of all miners.
+    pub hashrate: f64,
+    /// Shares that met their miner's difficulty, of all miners there ever were.
+    pub accepted: u64,
+    /// What was refused here, by its text, of all miners there ever were.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// What became of the accepted shares, of all miners there ever were.
+    pub upstream: UpstreamCounts,
+    /// Miners that left, by the reason's text.
+    pub closed: BTreeMap<String, u64>,
+}
+
+/// What is kept of miners that left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: u64,
+    pub(crate) rejected: BTreeMap<&'static str, u64>,
+    pub(crate) upstream: UpstreamCounts,
+    pub(crate) closed: BTreeMap<String, u64>,
+}
+
+/// Adds what became of some shares to what became of others.
+pub(crate) const fn add_counts(sum: &mut UpstreamCounts, more: &UpstreamCounts) {
+    sum.below_target += more.below_target;
+    sum.passed_on += more.passed_on;
+    sum.unpaid_blocks += more.unpaid_blocks;
+    sum.accepted += more.accepted;
+    sum.rejected += more.rejected;
+    sum.lost += more.lost;
+}
+
+/// One miner as it is now.
+pub(crate) fn of_miner(id: MinerId, miner: &crate::miner::Miner, now: Now) -> MinerSnapshot {
+    let bridge = &miner.bridge;
+    let rejects = bridge.session().rejects().iter();
+    MinerSnapshot {
+        id,
+        user: miner.user.clone(),
+        user_agent: bridge.session().user_agent().map(str::to_owned),
+        connected_secs: (now.instant - miner.connected_at).as_secs(),
+        hashrate: bridge.hashrate(now),
+        difficulty: bridge.difficulty().map(|difficulty| difficulty.as_f64()),
+        accepted: bridge.accepted(),
+        rejected: rejects
+            .map(|(reason, count)| (reason.text(), count))
+            .collect(),
+        upstream: *bridge.upstream(),
+        upstream_rejected: miner.codes.clone(),
+    }
+}
+
+impl Snapshot {
+    /// Adds what another proxy with the same upstreams sees, as each thread of a program has its own.
+    pub fn merge(&mut self, more: Self) {
+        if self.upstreams.is_empty() {
+            self.upstreams = more.upstreams;
+        } else {
+            let pairs = self.upstreams.iter_mut().zip(more.upstreams);
+            pairs.for_each(|(upstream, more)| upstream.merge(more));
+        }
+        self.miners.extend(more.miners);
+        self.parked += more.parked;
+        self.hashrate += more.hashrate;
+        self.accepted += more.accepted;
+        for (reason, count) in more.rejected {
+            *self.rejected.entry(reason).or_default() += count;
+        }
+        add_counts(&mut self.upstream, &more.upstream);
+        for (reason, count) in more.closed {
+            *self.closed.entry(reason).or_default() += count;
+        }
+    }
+}
+
+impl UpstreamSnapshot {
+    fn merge(&mut self, more: Self) {
+        // Of two that stand differently the one that is used tells more.
+        if more.standing == UpstreamStanding::Used {
+            self.standing = more.standing;
+        }
+        self.last_failure = self.last_failure.take().or(more.last_failure);
+        self.failures += more.failures;
+        self.submitted += more.submitted;
+        self.accepted += more.accepted;
+        for (code, count) in more.rejected {
+            *self.rejected.entry(code).or_default() += count;
+        }
+        self.lost += more.lost;
+        self.ignored += more.ignored;
+        for (label, count) in more.broken_words {
+            *self.broken_words.entry(label).or_default() += count;
+        }
+        self.updates_refused += more.updates_refused;
+        self.channels += more.channels;
+    }
+}
