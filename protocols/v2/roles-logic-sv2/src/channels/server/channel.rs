@@ -36,6 +36,14 @@ pub(super) struct Earlier<T> {
     pub(super) value: T,
 }
 
+/// The block time that a channel was last told to start a job with.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    group_id: u32,
+    first_job_id: u32,
+    ntime: u32,
+}
+
 /// The merkle root that a standard channel was sent for one job.
 #[derive(Debug)]
 struct SentRoot {
@@ -58,6 +66,7 @@ pub(super) struct Channel {
     pub(super) target: TargetFrom,
     earlier_targets: Vec<TargetFrom>,
     root: Option<SentRoot>,
+    started: Option<Started>,
     pub(super) nominal_hash_rate: f32,
     pub(super) seen: DuplicateSet,
     pub(super) vardiff: Vardiff,
@@ -109,6 +118,7 @@ impl Channel {
             },
             earlier_targets: Vec::new(),
             root: None,
+            started: None,
             nominal_hash_rate: opening.nominal_hash_rate,
             seen: opening.seen,
             vardiff: opening.vardiff,
@@ -211,6 +221,30 @@ impl Channel {
             root,
         });
         Some(root)
+    }
+
+    /// The block time to start a job with, from `earliest` on. The same work once more starts a second later: small firmware
+    /// begins each job anew, never rolls the time, and would find the same shares again.
+    pub(super) fn start_ntime(
+        &mut self,
+        group_id: u32,
+        entry: &JobEntry,
+        earliest: u32,
+        is_again: bool,
+    ) -> u32 {
+        let same = self.started.filter(|started| {
+            started.group_id == group_id && started.first_job_id == entry.first_id
+        });
+        let ntime = match same {
+            Some(started) => started.ntime.saturating_add(1).max(earliest),
+            None => earliest.saturating_add(u32::from(is_again)),
+        };
+        self.started = Some(Started {
+            group_id,
+            first_job_id: entry.first_id,
+            ntime,
+        });
+        ntime
     }
 
     /// Roots follow from the prefix.

@@ -40,6 +40,11 @@ impl OpenRequest {
         self.nominal_hash_rate
     }
 
+    /// Easiest target that the client takes.
+    pub const fn max_target(&self) -> Target {
+        self.max_target
+    }
+
     /// Least extranonce bytes that the client needs for itself; 0 for a standard channel.
     pub const fn min_extranonce_size(&self) -> u16 {
         self.min_extranonce_size
@@ -206,6 +211,15 @@ impl ServerChannels {
     /// Answers a request with a refusal.
     pub fn refuse(&mut self, request: OpenRequest, refusal: OpenRefusal) {
         self.answer_refusal(request.request_id, refusal);
+    }
+
+    /// Answers a request with the words of the upstream that refused it.
+    pub fn refuse_as(&mut self, request: OpenRequest, error_code: Str0255<'static>) {
+        self.ignored.opens_refused += 1;
+        self.send(OpenMiningChannelError {
+            request_id: request.request_id,
+            error_code,
+        });
     }
 
     fn answer_refusal(&mut self, request_id: u32, refusal: OpenRefusal) {

@@ -18,6 +18,8 @@ enum Start {
     WithPrevHash,
     /// With `min_ntime`, on the tip that the receiver knows.
     AtOnce,
+    /// The same, for one that has this work already.
+    Again,
 }
 
 /// Who is told.
@@ -215,7 +217,7 @@ impl ServerChannels {
             .get(group_at)
             .is_some_and(|g| g.current().is_some())
         {
-            self.send_alias(at, group_at, Start::AtOnce);
+            self.send_alias(at, group_at, Start::Again);
         }
     }
 
@@ -283,13 +285,17 @@ impl ServerChannels {
             return;
         };
         let tip = entry.tip.clone();
-        let earliest_ntime = entry.min_ntime.max(tip.min_ntime);
-        let min_ntime = (start == Start::AtOnce).then_some(earliest_ntime);
-        let channel = match receiver {
+        let mut start_ntime = entry.min_ntime.max(tip.min_ntime);
+        let mut channel = match receiver {
             Receiver::Group => None,
             Receiver::Channel(at) => self.channels.get_mut(at),
         };
         let channel_id = channel.as_ref().map_or(group.id, |channel| channel.id);
+        if let Some(channel) = &mut channel {
+            let is_again = start == Start::Again;
+            start_ntime = channel.start_ntime(group.id, entry, start_ntime, is_again);
+        }
+        let min_ntime = (start != Start::WithPrevHash).then_some(start_ntime);
         if let Some(channel) = channel.filter(|c| c.kind == ChannelKind::Standard) {
             let version = entry.job.version();
             let Some(merkle_root) = channel.standard_root(group.id, entry, job_id) else {
@@ -320,7 +326,7 @@ impl ServerChannels {
                 channel_id,
                 job_id,
                 prev_hash: tip.prev_hash.into(),
-                min_ntime: earliest_ntime,
+                min_ntime: start_ntime,
                 nbits: tip.nbits,
             });
         }
