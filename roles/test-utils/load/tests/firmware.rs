@@ -114,9 +114,6 @@ fn a_device_that_claims_too_much_is_not_starved() {
         assert!(report["accepted"].as_u64() >= Some(20), "{said}");
         assert!(report["targets"].as_u64() > Some(10), "{said}");
         let failed = report["failed"].as_object().expect("an object");
-        // Pools send their work again with each target, and some do not make other work of it.
-        let is_known = |rule: &String| rule == "work-repeated";
-        assert!(failed.keys().all(is_known), "{said}");
-        assert_eq!(output.status.success(), failed.is_empty(), "{said}");
+        assert!(failed.is_empty() && output.status.success(), "{said}");
     }
 }
