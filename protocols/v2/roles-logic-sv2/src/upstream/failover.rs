@@ -116,6 +116,13 @@ impl Upstream {
         }
     }
 
+    const fn want(&mut self, is_wanted: bool, config: &FailoverConfig, now: Instant) {
+        if is_wanted && !self.is_wanted && !self.is_used() {
+            *self = Self::new(self.priority, config, now);
+        }
+        self.is_wanted = is_wanted;
+    }
+
     const fn is_used(&self) -> bool {
         matches!(self.state, State::Used { .. })
     }
@@ -184,10 +191,33 @@ impl Failover {
         let Some(upstream) = self.upstreams.get_mut(index) else {
             return;
         };
-        if is_wanted && !upstream.is_wanted && !upstream.is_used() {
-            *upstream = Upstream::new(upstream.priority, &self.config, now);
+        upstream.want(is_wanted, &self.config, now);
+        self.decide(now);
+    }
+
+    /// Says of each upstream, at its index, its priority and whether it is wanted; those beyond the ones there are are new.
+    ///
+    /// The same as [`Self::add`], [`Self::set_priority`] and [`Self::set_wanted`] one after the other, but that nothing is
+    /// done about what lies only on the way.
+    pub fn set_all(&mut self, upstreams: &[(u32, bool)], now: Instant) {
+        for (index, (priority, is_wanted)) in upstreams.iter().enumerate() {
+            match self.upstreams.get_mut(index) {
+                Some(upstream) => {
+                    upstream.priority = *priority;
+                    upstream.want(*is_wanted, &self.config, now);
+                }
+                None => self.upstreams.push(Upstream {
+                    is_wanted: *is_wanted,
+                    ..Upstream::new(*priority, &self.config, now)
+                }),
+            }
         }
-        upstream.is_wanted = is_wanted;
+        self.decide(now);
+    }
+
+    /// Is as patient as this from now on.
+    pub fn set_config(&mut self, config: FailoverConfig, now: Instant) {
+        self.config = config;
         self.decide(now);
     }
 

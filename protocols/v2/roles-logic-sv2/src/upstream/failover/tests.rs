@@ -416,6 +416,44 @@ fn what_is_used_follows_new_priorities() {
     assert_eq!(scene.within(60), expected);
 }
 
+#[test]
+fn what_lies_only_on_the_way_to_other_choices_is_not_done() {
+    let mut scene = Scene::new(&[]);
+    let now = scene.now;
+    // One that is not wanted is not even tried.
+    scene
+        .failover
+        .set_all(&[(0, true), (0, true), (0, false), (1, true)], now);
+    assert_eq!(scene.now(), [Try(0), Try(1)]);
+    scene.ready(0);
+    scene.ready(1);
+    scene.within(60);
+    assert_eq!(scene.failover.used(), [0, 1]);
+    let now = scene.now;
+    // All go down together, and the third takes the place of the fourth.
+    scene
+        .failover
+        .set_all(&[(7, true), (7, true), (8, true), (8, false)], now);
+    assert_eq!(scene.within(60), []);
+    let now = scene.now;
+    scene
+        .failover
+        .set_all(&[(7, true), (8, true), (8, true), (6, true)], now);
+    assert_eq!(scene.now(), [Use(vec![0]), Leave(1), Try(3)]);
+}
+
+#[test]
+fn patience_can_change() {
+    let mut scene = Scene::new(&[0, 1]);
+    assert_eq!(scene.now(), [Try(0)]);
+    let config = FailoverConfig {
+        patience: Duration::from_millis(700),
+        ..FailoverConfig::default()
+    };
+    scene.failover.set_config(config, scene.now);
+    assert_eq!(scene.within(5), [(700, Try(1))]);
+}
+
 /// What an owner knows of the upstreams, and what must be true of it whatever happens.
 struct Owner {
     scene: Scene,
