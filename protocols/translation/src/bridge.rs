@@ -101,6 +101,15 @@ impl UpstreamShare {
     }
 }
 
+/// What a share that was accepted here counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    /// The source of its job's work.
+    pub source: u64,
+    /// By the difficulty of its job.
+    pub credit: Credit,
+}
+
 /// What the shell or the owner is to do.
 #[derive(Clone, Debug)]
 pub enum BridgeOutput {
@@ -240,6 +249,11 @@ impl Bridge {
         self.accepted
     }
 
+    /// Where the miner's work comes from; `None` before it had any.
+    pub fn source(&self) -> Option<u64> {
+        self.work.as_ref().map(|work| work.source())
+    }
+
     /// What became of them upstream.
     pub const fn upstream(&self) -> &UpstreamCounts {
         &self.upstream
@@ -294,10 +308,10 @@ impl Bridge {
         }
     }
 
-    /// Takes one line of the miner.
-    pub fn handle_line(&mut self, line: &[u8], now: Now) {
+    /// Takes one line of the miner. Gives what the share in it is worth, if it was accepted, and the source of its job.
+    pub fn handle_line(&mut self, line: &[u8], now: Now) -> Option<Worth> {
         self.session.handle_line(line, now);
-        self.take_outputs(now);
+        self.take_outputs(now)
     }
 
     /// Takes note of a line that was skipped for its length.
@@ -570,14 +584,20 @@ impl Bridge {
         self.take_outputs(now);
     }
 
-    fn take_outputs(&mut self, now: Now) {
+    /// Gives what a share is worth that was accepted meanwhile: a line has one at most.
+    fn take_outputs(&mut self, now: Now) -> Option<Worth> {
+        let mut worth = None;
         while let Some(output) = self.session.poll_output() {
             match output {
                 ServerOutput::Send(line) => self.outputs.push_back(BridgeOutput::Send(line)),
                 ServerOutput::Close(reason) => self.outputs.push_back(BridgeOutput::Close(reason)),
+                ServerOutput::Event(ServerEvent::Submit { id, submit }) => {
+                    worth = self.handle_submit(&id, &submit, now);
+                }
                 ServerOutput::Event(event) => self.handle_event(event, now),
             }
         }
+        worth
     }
 
     fn handle_event(&mut self, event: ServerEvent, now: Now) {
@@ -589,7 +609,6 @@ impl Bridge {
                 self.outputs
                     .push_back(BridgeOutput::Authorize { id, authorize });
             }
-            ServerEvent::Submit { id, submit } => self.handle_submit(&id, &submit, now),
             ServerEvent::SuggestDifficulty(difficulty) => {
                 self.suggest(difficulty.target(), now);
             }
@@ -599,7 +618,7 @@ impl Bridge {
                 self.policy.raise_minimum(minimum, now.instant);
             }
             ServerEvent::JobDue => self.send_again(now),
-            ServerEvent::Version(_) => {}
+            ServerEvent::Submit { .. } | ServerEvent::Version(_) => {}
         }
     }
 
@@ -610,19 +629,19 @@ impl Bridge {
         }
     }
 
-    fn handle_submit(&mut self, id: &Id, submit: &Submit, now: Now) {
+    fn handle_submit(&mut self, id: &Id, submit: &Submit, now: Now) -> Option<Worth> {
         let judged = self.judge(submit, now);
         self.session.answer_submit(id, judged.map(|_| ()), now);
-        if let Ok(credit) = judged {
-            self.accepted += 1;
-            if self.policy.share_accepted(credit, now.instant) {
-                self.difficulty_changed(now);
-            }
+        let worth = judged.ok()?;
+        self.accepted += 1;
+        if self.policy.share_accepted(worth.credit, now.instant) {
+            self.difficulty_changed(now);
         }
+        Some(worth)
     }
 
     /// Judges a share by its own job, and passes it on when it counts upstream, or when it is a block whatever it counts.
-    fn judge(&mut self, submit: &Submit, now: Now) -> Result<Credit, Reject> {
+    fn judge(&mut self, submit: &Submit, now: Now) -> Result<Worth, Reject> {
         if self.cut_off_at.is_some() {
             return Err(Reject::NoUpstream);
         }
@@ -669,7 +688,12 @@ impl Bridge {
         } else if outcome.is_ok() {
             self.upstream.below_target += 1;
         }
-        outcome.map(|share| share.difficulty).map_err(reject)
+        let source = job.work.source();
+        let worth = outcome.map(|share| Worth {
+            source,
+            credit: share.difficulty,
+        });
+        worth.map_err(reject)
     }
 }
 

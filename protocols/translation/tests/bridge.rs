@@ -173,7 +173,12 @@ impl Farm {
 
     fn miner_did(&mut self, output: ClientOutput) {
         match output {
-            ClientOutput::Send(line) => self.bridge.handle_line(line.as_bytes(), self.now),
+            ClientOutput::Send(line) => {
+                // What a share is worth is told exactly when one is accepted.
+                let accepted = self.bridge.accepted();
+                let worth = self.bridge.handle_line(line.as_bytes(), self.now);
+                assert_eq!(worth.is_some(), self.bridge.accepted() > accepted);
+            }
             ClientOutput::Event(ClientEvent::Work(job)) => self.jobs.push(job),
             ClientOutput::Event(ClientEvent::Accepted { .. }) => self.verdicts.push(None),
             ClientOutput::Event(ClientEvent::Rejected { error, .. }) => {

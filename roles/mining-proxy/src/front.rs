@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mining_proxy_core::{LinkId, MinerId, Note, Output, Proxy, Snapshot, Wake};
+use mining_proxy_core::{ConfigError, LinkId, MinerId, Note, Output, Proxy, Snapshot, Wake};
+use network_helpers_sv2::ClientSecurity;
 use roles_logic_sv2::clock::{Instant, Now};
 use stratum_runtime::{Shutdown, SystemClock, random_bytes};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use crate::link;
-use crate::server::Context;
+use crate::server::{Config, Context};
 
 /// How often a line sums up in the log.
 pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
@@ -21,12 +22,24 @@ pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a stopped thread waits for the last answers of upstreams.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
-/// What others ask of a thread's proxy.
-pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<Snapshot>>;
+/// What others ask of a thread's proxy. All threads get the same in the same order, so that an upstream has the same
+/// index in each.
+pub(crate) enum Order {
+    /// How does it stand?
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Take this configuration.
+    Reload(Arc<Config>, oneshot::Sender<Result<(), ConfigError>>),
+}
+
+/// See [`Order`].
+pub(crate) type Orders = mpsc::Receiver<Order>;
 
 /// A thread's proxy, shared by the tasks of that thread.
 pub(crate) struct Front {
     core: RefCell<Proxy>,
+    config: RefCell<Arc<Config>>,
+    /// How the connection to each upstream is secured, by its index in the core.
+    security: RefCell<Vec<ClientSecurity>>,
     miners: RefCell<Vec<Option<Rc<Notify>>>>,
     links: RefCell<BTreeMap<LinkId, Rc<Notify>>>,
     /// Why each upstream failed last, and how often in a row.
@@ -42,10 +55,13 @@ impl Front {
     /// `None` when its configuration makes no sense, which was checked at start.
     pub(crate) fn new(context: Arc<Context>) -> Option<Rc<Self>> {
         let clock = SystemClock::new();
-        let rules = context.config.rules.clone();
+        let config = context.config.clone();
+        let rules = config.rules.clone();
         let core = Proxy::new(Arc::new(rules), random_bytes(), clock.now()).ok()?;
         let front = Rc::new(Self {
             core: RefCell::new(core),
+            security: RefCell::new(config.security.clone()),
+            config: RefCell::new(config),
             miners: RefCell::default(),
             links: RefCell::default(),
             failures: RefCell::default(),
@@ -56,6 +72,43 @@ impl Front {
         });
         front.settle();
         Some(front)
+    }
+
+    /// The configuration of this moment.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// How connections to an upstream are secured.
+    pub(crate) fn security(&self, upstream: usize) -> Option<ClientSecurity> {
+        self.security.borrow().get(upstream).copied()
+    }
+
+    /// Takes another configuration.
+    fn reload(&self, config: Arc<Config>) -> Result<(), ConfigError> {
+        let rules = Arc::new(config.rules.clone());
+        let now = self.clock.now();
+        let indices = self.with(|core| core.reconfigure(rules, now))?;
+        let mut security = self.security.borrow_mut();
+        for (index, new) in indices.into_iter().zip(&config.security) {
+            match security.get_mut(index) {
+                Some(known) => *known = *new,
+                // Indices of new ones follow each other.
+                None => security.push(*new),
+            }
+        }
+        self.config.replace(config);
+        Ok(())
+    }
+
+    fn obey(&self, order: Order) {
+        // Who asked may be gone.
+        match order {
+            Order::Snapshot(asked) => {
+                let _ = asked.send(self.with(|core| core.snapshot(self.clock.now())));
+            }
+            Order::Reload(config, asked) => drop(asked.send(self.reload(config))),
+        }
     }
 
     /// Uses the core. Follow up with [`Self::settle`] once a batch of inputs is through.
@@ -128,24 +181,15 @@ impl Front {
     }
 
     fn upstream_name(&self, index: usize) -> String {
-        let upstream = self.context.config.rules.upstreams.get(index);
-        upstream.map_or_else(String::new, |upstream| {
-            format!("{}:{}", upstream.host, upstream.port)
-        })
+        self.with(|core| core.upstream_name(index).to_owned())
     }
 
     fn log(&self, note: &Note) {
         match note {
-            Note::Uses(Some(index)) => {
-                self.failures.borrow_mut().remove(index);
-                tracing::info!(
-                    upstream = self.upstream_name(*index),
-                    "miners work for this upstream now"
-                );
+            Note::Uses(used) if used.is_empty() => {
+                tracing::warn!("no upstream: miners wait, and their shares are refused");
             }
-            Note::Uses(None) => {
-                tracing::warn!("no upstream: miners wait, and their shares are refused")
-            }
+            Note::Uses(used) => self.log_used(used),
             Note::Failed { upstream, reason } => self.log_failure(*upstream, reason),
             Note::Reconnects { upstream } => {
                 tracing::info!(
@@ -182,6 +226,19 @@ impl Front {
         }
     }
 
+    fn log_used(&self, used: &[usize]) {
+        let mut failures = self.failures.borrow_mut();
+        used.iter().for_each(|index| drop(failures.remove(index)));
+        let names: Vec<_> = used.iter().map(|at| self.upstream_name(*at)).collect();
+        match &names[..] {
+            [name] => tracing::info!(upstream = name, "miners work for this upstream now"),
+            _ => tracing::info!(
+                upstreams = names.join(", "),
+                "miners work for these upstreams now"
+            ),
+        }
+    }
+
     /// One that fails again and again in the same way is told of each time their number has doubled.
     fn log_failure(&self, upstream: usize, reason: &str) {
         let mut failures = self.failures.borrow_mut();
@@ -214,7 +271,7 @@ impl Front {
     }
 
     /// Keeps the core's time, answers questions, and drains it at the end.
-    pub(crate) async fn keep(self: Rc<Self>, shutdown: Shutdown, mut questions: Questions) {
+    pub(crate) async fn keep(self: Rc<Self>, shutdown: Shutdown, mut orders: Orders) {
         let mut summary = tokio::time::interval(SUMMARY_INTERVAL);
         // The first tick is at once, when there is nothing to sum up.
         summary.tick().await;
@@ -225,9 +282,7 @@ impl Front {
             tokio::select! {
                 () = wait(until) => self.with(|core| core.handle_timeout(self.clock.now())),
                 () = self.sooner.notified() => {}
-                Some(question) = questions.recv() => {
-                    let _ = question.send(self.with(|core| core.snapshot(self.clock.now())));
-                }
+                Some(order) = orders.recv() => self.obey(order),
                 _ = summary.tick() => self.summarize(self.clock.now()),
                 () = shutdown.draining() => break,
             }
@@ -236,12 +291,12 @@ impl Front {
         self.with(|core| core.drain(self.clock.now()));
         self.settle();
         while !self.with(|core| core.is_drained()) {
-            let question = timeout(DRAIN_STEP, questions.recv()).await;
-            let now = self.clock.now();
-            if let Ok(Some(question)) = question {
-                let _ = question.send(self.with(|core| core.snapshot(now)));
+            // A configuration for a thread that ends is dropped, and who sent it hears that the thread has ended.
+            let order = timeout(DRAIN_STEP, orders.recv()).await;
+            if let Ok(Some(order @ Order::Snapshot(_))) = order {
+                self.obey(order);
             }
-            self.with(|core| core.handle_timeout(now));
+            self.with(|core| core.handle_timeout(self.clock.now()));
             self.settle();
         }
         self.summarize(self.clock.now());

@@ -1,7 +1,7 @@
 //! Miners on Stratum V2 pools, behind few connections.
 //!
-//! [`Proxy::start`] serves miners with the work of the best of its upstreams that works, until the program's
-//! [`Shutdown`](stratum_runtime::Shutdown) drains it. The rules are in [`mining_proxy_core`]; this crate owns the sockets.
+//! [`Proxy::start`] serves miners with the work of the best of its upstreams that work, until the program's
+//! [`Shutdown`](stratum_runtime::Shutdown) drains it. [`Proxy::reload`] gives it another configuration meanwhile. The rules are in [`mining_proxy_core`]; this crate owns the sockets.
 //! [`upstreams_config`] is what the configurations of its programs share; the translator is one of them.
 //!
 //! ```
@@ -35,4 +35,6 @@ mod server;
 pub mod upstreams_config;
 
 pub use front::SUMMARY_INTERVAL;
-pub use server::{Config, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Proxy, Snapshot, StartError, Watcher};
+pub use server::{
+    Config, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Proxy, Reloader, Snapshot, StartError, Watcher,
+};

@@ -35,17 +35,17 @@ async fn open_and_drive(front: &Rc<Front>, target: Connect, wake: Rc<Notify>) ->
         host,
         port,
     } = target;
-    let config = &front.context.config;
-    let Some(security) = config.security.get(upstream) else {
+    let Some(security) = front.security(upstream) else {
         return "not configured".to_owned();
     };
+    let options = front.config().upstream_options;
     let endpoint = Endpoint {
         host,
         port,
         authority: None,
     };
     let opened = tokio::select! {
-        opened = connect(&endpoint, security, config.upstream_options) => opened,
+        opened = connect(&endpoint, &security, options) => opened,
         () = given_up(front, link, &wake) => return "given up".to_owned(),
     };
     let connection = match opened {

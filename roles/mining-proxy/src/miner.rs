@@ -112,7 +112,7 @@ impl LineShell<Miner> for MinerShell {
             MinerOutput::Close(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "closing the connection");
                 let context = &self.front.context;
-                miner_end::ban(&context.gate, self.peer, reason, context.config.ban);
+                miner_end::ban(&context.gate, self.peer, reason, self.front.config().ban);
                 Err(miner_end::close_reason(reason))
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mining_proxy_core::{ConfigError, ProxyConfig};
-use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options, TlsServer};
+use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options};
 use stratum_runtime::config::sv1::{DEFAULT_BAN, TlsListen};
 use stratum_runtime::{
     AcceptLimits, Ban, BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, accept_loop,
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::front::{Front, Questions};
+use crate::front::{Front, Order, Orders};
 use crate::miner::Miner;
 
 /// Longest message of an upstream, in bytes: room for a job with the longest coinbase parts.
@@ -30,8 +30,8 @@ pub const MAX_PAYLOAD_LEN: usize = 256 * 1024;
 /// find 11 MB of them within the 30 seconds after which it is left in any case.
 pub const MAX_OUTBOUND_LEN: usize = 16 * 1024 * 1024;
 
-/// Questions that may wait for one thread.
-const MAX_QUESTIONS: usize = 64;
+/// Orders that may wait for one thread; who gives one more waits too.
+const MAX_ORDERS: usize = 64;
 
 /// What a proxy in this process needs to know.
 #[derive(Clone, Debug)]
@@ -123,7 +123,8 @@ pub struct Snapshot {
 
 /// What all connections need.
 pub(crate) struct Context {
-    pub(crate) config: Config,
+    /// As it was at the start.
+    pub(crate) config: Arc<Config>,
     pub(crate) shutdown: Shutdown,
     pub(crate) gate: Gate,
     pub(crate) closed: CloseCounts,
@@ -145,12 +146,7 @@ impl Proxy {
     /// # Errors
     /// [`StartError`], whose message says what to do.
     pub fn start(config: Config, shutdown: Shutdown) -> Result<Self, StartError> {
-        let count = config.rules.upstreams.len();
-        if count == 0 || config.security.len() != count {
-            return Err(StartError::NoUpstream);
-        }
-        let now = stratum_runtime::SystemClock::new().now();
-        mining_proxy_core::Proxy::new(Arc::new(config.rules.clone()), [0; 16], now)?;
+        check(&config)?;
         let listener = bind(config.listen, "listen.address")?;
         let local_addr = listener.local_addr()?;
         let tls = config.tls.as_ref();
@@ -164,19 +160,19 @@ impl Proxy {
             closed: CloseCounts::default(),
             panics: cores.panics().clone(),
             shutdown: shutdown.clone(),
-            config,
+            config: Arc::new(config),
         });
-        let mut questions = Vec::new();
+        let mut orders = Vec::new();
         for _ in 0..cores.len() {
-            let (sender, receiver) = mpsc::channel(MAX_QUESTIONS);
-            questions.push(sender);
+            let (sender, receiver) = mpsc::channel(MAX_ORDERS);
+            orders.push(sender);
             let context = context.clone();
             let started = cores.spawn(move || keep(context, receiver));
             started.map_err(std::io::Error::other)?;
         }
         let watcher = Watcher {
             context: context.clone(),
-            questions: questions.into(),
+            orders: orders.into(),
         };
         tracing::info!(%local_addr, tls_addr = tls_addr.map(tracing::field::display), "listening for miners");
         let task = tokio::spawn(serve_all(listener, tls, cores, context));
@@ -203,6 +199,19 @@ impl Proxy {
         self.watcher.clone()
     }
 
+    /// See [`Reloader::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        self.reloader().reload(config).await
+    }
+
+    /// A handle that gives it another configuration, as long as that is needed.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.watcher.clone())
+    }
+
     /// Waits until the shutdown has drained it: miners told to come again and closed, the last shares answered, or the
     /// grace time over.
     pub async fn join(self) {
@@ -216,7 +225,7 @@ impl Proxy {
 #[derive(Clone)]
 pub struct Watcher {
     context: Arc<Context>,
-    questions: Arc<[mpsc::Sender<oneshot::Sender<mining_proxy_core::Snapshot>>]>,
+    orders: Arc<[mpsc::Sender<Order>]>,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -229,9 +238,9 @@ impl Watcher {
     /// How it is now. Threads that have ended are left out.
     pub async fn snapshot(&self) -> Snapshot {
         let mut core = mining_proxy_core::Snapshot::default();
-        for thread in &*self.questions {
+        for thread in &*self.orders {
             let (sender, answer) = oneshot::channel();
-            if thread.send(sender).await.is_ok()
+            if thread.send(Order::Snapshot(sender)).await.is_ok()
                 && let Ok(more) = answer.await
             {
                 core.merge(more);
@@ -253,19 +262,97 @@ impl Watcher {
     }
 }
 
+/// Gives a proxy another configuration while it runs.
+#[derive(Clone, Debug)]
+pub struct Reloader(Watcher);
+
+impl Reloader {
+    /// Takes another configuration: its upstreams and what concerns them at once, all else for miners and connections that
+    /// are yet to come. Gives the keys whose change takes effect at the next start only. Listeners stay open, and a miner
+    /// whose upstream did not change notices nothing.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing has changed.
+    pub async fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, StartError> {
+        check(&config)?;
+        let Watcher { context, orders } = &self.0;
+        let start = &context.config;
+        let later = fixed_keys(start, &config);
+        if tls_address(&config) != tls_address(start) {
+            config.tls.clone_from(&start.tls);
+        }
+        let config = Arc::new(config);
+        for thread in &**orders {
+            let (sender, answer) = oneshot::channel();
+            let order = Order::Reload(config.clone(), sender);
+            if thread.send(order).await.is_ok()
+                && let Ok(taken) = answer.await
+            {
+                // All threads have had the same configurations, so all take one or none does.
+                taken?;
+            }
+        }
+        Ok(later)
+    }
+}
+
+/// Whether a proxy can run as this says.
+fn check(config: &Config) -> Result<(), StartError> {
+    let count = config.rules.upstreams.len();
+    if count == 0 || config.security.len() != count {
+        return Err(StartError::NoUpstream);
+    }
+    let now = stratum_runtime::SystemClock::new().now();
+    mining_proxy_core::Proxy::new(Arc::new(config.rules.clone()), [0; 16], now)?;
+    Ok(())
+}
+
+fn tls_address(config: &Config) -> Option<SocketAddr> {
+    config.tls.as_ref().map(|tls| tls.address)
+}
+
+/// Keys that say something else, and that a proxy follows from its start only.
+fn fixed_keys(start: &Config, new: &Config) -> Vec<&'static str> {
+    let (old_accept, accept) = (&start.accept, &new.accept);
+    let keys = [
+        ("listen.address", start.listen != new.listen),
+        ("tls.address", tls_address(start) != tls_address(new)),
+        ("program.threads", start.threads != new.threads),
+        (
+            "connections.total",
+            old_accept.connections != accept.connections,
+        ),
+        (
+            "connections.per_address",
+            old_accept.per_address != accept.per_address,
+        ),
+        (
+            "connections.per_sec",
+            old_accept.per_second != accept.per_second,
+        ),
+        ("connections.burst", old_accept.burst != accept.burst),
+        (
+            "connections.proxy_protocol_from",
+            old_accept.proxies != accept.proxies,
+        ),
+    ];
+    let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+    changed.map(|(key, _)| key).collect()
+}
+
 thread_local! {
     /// A proxy's cores are threads of its own, so a thread has one front.
     static FRONT: RefCell<Option<Rc<Front>>> = const { RefCell::new(None) };
 }
 
 /// The life of a thread's proxy.
-async fn keep(context: Arc<Context>, questions: Questions) {
+async fn keep(context: Arc<Context>, orders: Orders) {
     let shutdown = context.shutdown.clone();
     let Some(front) = Front::new(context) else {
         return;
     };
     FRONT.set(Some(front.clone()));
-    front.keep(shutdown, questions).await;
+    front.keep(shutdown, orders).await;
     FRONT.set(None);
 }
 
@@ -275,11 +362,10 @@ async fn serve_all(
     cores: CoreRuntimes,
     context: Arc<Context>,
 ) {
-    let plain = serve_on(listener, None, &cores, &context);
-    let server = context.config.tls.as_ref().map(|tls| tls.server.clone());
+    let plain = serve_on(listener, false, &cores, &context);
     match tls {
         Some(tls) => {
-            let tls = serve_on(tls, server, &cores, &context);
+            let tls = serve_on(tls, true, &cores, &context);
             tokio::join!(plain, tls);
         }
         None => plain.await,
@@ -290,22 +376,27 @@ async fn serve_all(
 
 async fn serve_on(
     listener: TcpListener,
-    tls: Option<TlsServer>,
+    is_tls: bool,
     cores: &CoreRuntimes,
     context: &Arc<Context>,
 ) {
     let (gate, shutdown) = (context.gate.clone(), context.shutdown.clone());
     let context = context.clone();
-    let serve = move |stream, peer| serve(context.clone(), tls.clone(), stream, peer);
+    let serve = move |stream, peer| serve(context.clone(), is_tls, stream, peer);
     accept_loop(listener, gate, cores, &shutdown, serve).await;
 }
 
-async fn serve(context: Arc<Context>, tls: Option<TlsServer>, stream: TcpStream, peer: SocketAddr) {
+async fn serve(context: Arc<Context>, is_tls: bool, stream: TcpStream, peer: SocketAddr) {
     // The thread ends, or its front is not there yet, which is a moment after the start.
     let Some(front) = FRONT.with_borrow(Option::clone) else {
         return;
     };
-    let options = context.config.connection;
+    let config = front.config();
+    let tls = config.tls.as_ref().filter(|_| is_tls);
+    let tls = tls.map(|tls| tls.server.clone());
+    let options = config.connection;
+    // It may be long until this connection ends.
+    drop(config);
     let session = || Miner::new(&front, peer);
     let clock = front.clock;
     let closed = &context.closed;

@@ -11,7 +11,7 @@ use roles_logic_sv2::upstream::DEFAULT_ANSWER_TIMEOUT;
 use roles_logic_sv2::upstream::failover::FailoverConfig;
 use serde::Deserialize;
 use stratum_runtime::config::Invalid;
-use stratum_runtime::config::sections::secs;
+use stratum_runtime::config::sections::{positive, secs};
 
 /// How much of the reward an expected payout gets at least, unless the configuration says otherwise.
 const DEFAULT_PAYOUT_MIN_PERCENT: u8 = 90;
@@ -32,6 +32,9 @@ pub struct RawUpstream {
     user_identity: Option<String>,
     payout: String,
     payout_min_percent: u8,
+    priority: Option<u32>,
+    weight: u32,
+    drain: bool,
 }
 
 /// `[failover]`.
@@ -51,6 +54,9 @@ impl Default for RawUpstream {
             user_identity: None,
             payout: String::new(),
             payout_min_percent: DEFAULT_PAYOUT_MIN_PERCENT,
+            priority: None,
+            weight: 1,
+            drain: false,
         }
     }
 }
@@ -67,7 +73,7 @@ impl Default for RawFailover {
     }
 }
 
-/// All upstreams, and how the connection to each is secured.
+/// All upstreams, and how the connection to each is secured. One that names no priority has its position.
 ///
 /// # Errors
 /// When there is none, or what one of them says makes no sense.
@@ -79,7 +85,16 @@ pub fn check_upstreams(
         let fix = "add a table [[upstreams]] with url = \"stratum2+tcp://host:port/KEY\"";
         return Err(Invalid::new("upstreams", "names no pool", fix));
     }
-    let checked = upstreams.iter().map(|upstream| upstream.check(mode));
+    if upstreams.iter().all(|upstream| upstream.drain) {
+        let fix = "leave one pool that miners can work for";
+        return Err(Invalid::new(
+            "upstreams.drain",
+            "is true for every pool",
+            fix,
+        ));
+    }
+    let checked = upstreams.iter().zip(0..);
+    let checked = checked.map(|(upstream, position)| upstream.check(mode, position));
     checked.collect()
 }
 
@@ -100,7 +115,11 @@ pub fn channel_mode(key: &str, text: &str) -> Result<ChannelMode, Invalid> {
 }
 
 impl RawUpstream {
-    fn check(&self, mode: ChannelMode) -> Result<(UpstreamConfig, ClientSecurity), Invalid> {
+    fn check(
+        &self,
+        mode: ChannelMode,
+        position: u32,
+    ) -> Result<(UpstreamConfig, ClientSecurity), Invalid> {
         const URL: &str = "upstreams.url";
         let Some(url) = &self.url else {
             let fix = "write stratum2+tcp://host:port/KEY, as the pool publishes it";
@@ -129,6 +148,10 @@ impl RawUpstream {
         let upstream = UpstreamConfig {
             user_identity: self.user_identity.clone(),
             expected_payout: self.expected_payout()?,
+            mode,
+            priority: self.priority.unwrap_or(position),
+            weight: positive("upstreams.weight", self.weight)?,
+            is_drained: self.drain,
             ..UpstreamConfig::new(&endpoint.host, endpoint.port)
         };
         Ok((upstream, security))

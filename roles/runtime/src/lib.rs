@@ -2,7 +2,7 @@
 //! connection.
 //!
 //! A program reads its configuration with [`config`], starts [`logging`], makes a [`Shutdown`] that signals drain
-//! ([`drain_on_signals`]), runs its long-lived parts as [`Tasks`] and its connections on [`CoreRuntimes`]: [`bind`],
+//! ([`drain_on_signals`]), may read it again at SIGHUP ([`reload_on_hangup`]), runs its long-lived parts as [`Tasks`] and its connections on [`CoreRuntimes`]: [`bind`],
 //! [`accept_loop`] through a [`Gate`], and [`serve`] with a [`Core`] and a [`Shell`] for each. A client runs [`drive`] on
 //! what [`stay_connected`] gives it. [`serve_lines`], [`LineCore`], [`LineShell`] and [`drive_lines`] are the same for
 //! Stratum V1.
@@ -36,6 +36,7 @@ mod drive_lines;
 mod driven;
 mod limits;
 mod program;
+mod reload;
 mod report;
 mod secret;
 mod session;
@@ -51,6 +52,7 @@ pub use drive_lines::{LineCore, LineShell, drive_lines};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
 pub use program::{ProgramError, run_program};
+pub use reload::reload_on_hangup;
 pub use report::{REPORT_INTERVAL, Rate, Reasons, announce};
 pub use secret::Secret;
 pub use session::{

@@ -154,7 +154,6 @@ impl TryFrom<RawConfig> for ProgramConfig {
         let (upstreams, security) = check_upstreams(upstreams, mode)?;
         let rules = ProxyConfig {
             upstreams,
-            mode,
             about: about(),
             answer_timeout: raw.failover.answer_timeout()?,
             failover: raw.failover.rules()?,

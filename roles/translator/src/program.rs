@@ -4,7 +4,8 @@ use std::io;
 
 use stratum_mining_proxy::{Proxy, StartError};
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, run_program};
+use stratum_runtime::config::sections::ProgramSettings;
+use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program};
 use thiserror::Error;
 
 use crate::{ProgramConfig, RawConfig};
@@ -29,19 +30,44 @@ pub enum RunError {
 /// # Errors
 /// [`ProgramError`], whose message says what to do.
 pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
-    run_program::<RawConfig, _, _, _>(ROLE, args, |config: &ProgramConfig| &config.program, run)
+    run_program::<RawConfig, _, _, _>(
+        ROLE,
+        args,
+        |config: &ProgramConfig| &config.program,
+        |config| run(config, args.clone()),
+    )
 }
 
 /// Runs a translator until a signal drains it; needs a tokio runtime. Without any pool it keeps trying, says so in the
-/// log, and gives miners work as soon as there is some.
+/// log, and gives miners work as soon as there is some. At SIGHUP it reads its configuration again, as `args` say.
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(config: ProgramConfig) -> Result<(), RunError> {
+pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError> {
     let shutdown = Shutdown::new();
-    drain_on_signals(shutdown.clone(), config.program.grace)?;
+    let program = config.program;
+    drain_on_signals(shutdown.clone(), program.grace)?;
     let translator = Proxy::start(config.translator, shutdown.clone())?;
+    let reloader = translator.reloader();
+    let take = move |new: ProgramConfig| {
+        let (reloader, later) = (reloader.clone(), fixed_keys(&program, &new.program));
+        async move {
+            let keys = reloader.reload(new.translator).await?;
+            Ok::<_, StartError>([keys, later].concat())
+        }
+    };
+    reload_on_hangup::<RawConfig, _, _, _>(ROLE, args, shutdown.clone(), take)?;
     translator.join().await;
     shutdown.end();
     Ok(())
+}
+
+/// Keys that say something else, and that a program follows from its start only.
+fn fixed_keys(start: &ProgramSettings, new: &ProgramSettings) -> Vec<&'static str> {
+    let keys = [
+        ("program.log", start.log_level != new.log_level),
+        ("program.grace_secs", start.grace != new.grace),
+    ];
+    let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+    changed.map(|(key, _)| key).collect()
 }

@@ -239,15 +239,19 @@ pub fn bridge_config() -> BridgeConfig {
     }
 }
 
-/// The configuration of a translator on the pools at these addresses.
+/// The configuration of a translator on the pools at these addresses, the best first.
 pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> ProxyServerConfig {
-    let upstreams = pools.iter().map(|pool| UpstreamConfig {
-        user_identity: Some("farm".to_owned()),
-        ..UpstreamConfig::new(&pool.ip().to_string(), pool.port())
-    });
+    let upstreams = pools
+        .iter()
+        .zip(0..)
+        .map(|(pool, priority)| UpstreamConfig {
+            user_identity: Some("farm".to_owned()),
+            mode,
+            priority,
+            ..UpstreamConfig::new(&pool.ip().to_string(), pool.port())
+        });
     let rules = ProxyConfig {
         upstreams: upstreams.collect(),
-        mode,
         bridge: bridge_config(),
         ..ProxyConfig::default()
     };

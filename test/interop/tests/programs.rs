@@ -89,14 +89,15 @@ impl Stage {
     }
 
     fn our_translator(&self, mode: ChannelMode, pools: &[Program]) -> Proxy {
-        let upstream = |pool: &Program| UpstreamConfig {
+        let upstream = |(pool, priority): (&Program, u32)| UpstreamConfig {
             user_identity: Some("farm".to_owned()),
+            mode,
+            priority,
             ..UpstreamConfig::new(&pool.listen.ip().to_string(), pool.listen.port())
         };
         let defaults = ProxyConfig::default();
         self.home.start_translator(ProxyConfig {
-            upstreams: pools.iter().map(upstream).collect(),
-            mode,
+            upstreams: pools.iter().zip(0..).map(upstream).collect(),
             bridge: BridgeConfig {
                 vardiff: vardiff(),
                 nominal_hashrate: HASHRATE,

@@ -1,7 +1,7 @@
 //! A connection to an upstream mining server, as proxies hold it: from `SetupConnection` to its end, without I/O.
 //!
 //! [`UpstreamSession`] sets the connection up, negotiates extensions and follows the channels; its owner opens channels
-//! and hands in shares. [`failover`] decides which of several upstreams to use.
+//! and hands in shares. [`failover`] decides which of several upstreams to use, [`split`] who works for which of them.
 //!
 //! ```
 //! use common_messages_sv2::SetupConnectionSuccess;
@@ -19,6 +19,7 @@
 //! ```
 
 pub mod failover;
+pub mod split;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;

@@ -34,7 +34,7 @@ pub enum ChannelMode {
     PerMiner,
 }
 
-/// One upstream.
+/// One upstream. It is the same in another configuration when host, port, identity and mode are.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
     /// Name or address.
@@ -46,16 +46,28 @@ pub struct UpstreamConfig {
     pub user_identity: Option<String>,
     /// Whom the coinbase must pay; anyone when `None`.
     pub expected_payout: Option<ExpectedPayout>,
+    /// How miners share its channels.
+    pub mode: ChannelMode,
+    /// Smaller is better: the best that work are used, all of equal priority together.
+    pub priority: u32,
+    /// Its part of the work, of the sum of the weights of all that are used together.
+    pub weight: u32,
+    /// Not to be used: miners leave it as soon as another one is ready.
+    pub is_drained: bool,
 }
 
 impl UpstreamConfig {
-    /// An upstream that may pay whom it likes.
+    /// An upstream with one channel for all, of the best priority, that may pay whom it likes.
     pub fn new(host: &str, port: u16) -> Self {
         Self {
             host: host.to_owned(),
             port,
             user_identity: None,
             expected_payout: None,
+            mode: ChannelMode::default(),
+            priority: 0,
+            weight: 1,
+            is_drained: false,
         }
     }
 }
@@ -63,10 +75,8 @@ impl UpstreamConfig {
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
-    /// In the order of preference.
+    /// Their priorities say which are used, not their order.
     pub upstreams: Vec<UpstreamConfig>,
-    /// How miners share channels.
-    pub mode: ChannelMode,
     /// What is said of ourselves to upstreams; host and port are each upstream's.
     pub about: Endpoint<'static>,
     /// Time for answers of upstreams.
@@ -79,7 +89,9 @@ pub struct ProxyConfig {
     pub extranonce2_size: usize,
     /// Limits and difficulty of miners.
     pub bridge: BridgeConfig,
-    /// Most miners at a time; one more is refused.
+    /// Most miners at a time; one more is refused. No more than at start, whatever [`Proxy::reconfigure`] says.
+    ///
+    /// [`Proxy::reconfigure`]: crate::Proxy::reconfigure
     pub max_miners: u32,
     /// See [`DEFAULT_PACE`].
     pub pace: Duration,
@@ -93,7 +105,6 @@ impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
             upstreams: Vec::new(),
-            mode: ChannelMode::default(),
             about: Endpoint::default(),
             answer_timeout: DEFAULT_ANSWER_TIMEOUT,
             failover: FailoverConfig::default(),

@@ -31,6 +31,7 @@ mod parking;
 mod payout;
 mod proxy;
 mod snapshot;
+mod upstream;
 
 pub use config::{
     ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_PACE, ProxyConfig,
@@ -41,6 +42,6 @@ pub use link::{LEAVE_GRACE, LinkId, LinkOutput, MAX_IN_FLIGHT};
 pub use miner::{MinerId, MinerOutput};
 pub use parking::{MAX_PARKED, PARK_TIME};
 pub use payout::{ExpectedPayout, PayoutMismatch};
-pub use proxy::{ConfigError, Connect, Note, Output, Proxy, Wake};
+pub use proxy::{ConfigError, Connect, MAX_UPSTREAMS, Note, Output, Proxy, Wake};
 pub use snapshot::{MAX_REJECT_CODES, MinerSnapshot, Snapshot, UpstreamSnapshot, UpstreamStanding};
 pub use stratum_translation::layout::{EXTRANONCE_SIZES_ASKED, Layout};

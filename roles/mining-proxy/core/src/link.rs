@@ -1,11 +1,12 @@
 //! One connection to an upstream, with what it means to the miners.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use roles_logic_sv2::clock::Instant;
-use roles_logic_sv2::job::Job;
+use roles_logic_sv2::job::{ChainTip, Job};
 use roles_logic_sv2::messages::AnyMessage;
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::{OutgoingShare, UpstreamSession};
@@ -17,7 +18,7 @@ use stratum_translation::layout::Layout;
 /// Shares of one channel that wait for an answer. One more pushes out the oldest, which then counts as lost.
 pub const MAX_IN_FLIGHT: usize = 65_536;
 
-/// How long a connection that is no longer used stays for the answers to its last shares.
+/// How long a connection, or a miner's channel, that is no longer used stays for the answers to its last shares.
 pub const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
 /// How long an open channel may be without work; then the upstream is of no use.
@@ -35,7 +36,28 @@ pub(crate) const MOVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One connection to an upstream; its number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub(crate) u64);
+pub struct LinkId(NonZeroU64);
+
+impl LinkId {
+    pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The number by which its work is known.
+    pub(crate) const fn source(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The link whose work has this number.
+    pub(crate) const fn of_source(source: u64) -> Option<Self> {
+        match NonZeroU64::new(source) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
 
 /// What is to be done for one connection to an upstream.
 #[derive(Clone, Debug)]
@@ -57,6 +79,8 @@ pub(crate) struct Channel {
     pub(crate) work_due: Option<Instant>,
     /// Its owner is gone, and the last answers are waited for.
     pub(crate) is_retired: bool,
+    /// When it is closed, as its owner is gone or works elsewhere.
+    pub(crate) closes_at: Option<Instant>,
     last_sent: u32,
     in_flight: VecDeque<(u32, MinerId)>,
 }
@@ -67,6 +91,7 @@ impl Channel {
             owner,
             work_due: None,
             is_retired: false,
+            closes_at: None,
             last_sent: 0,
             in_flight: VecDeque::new(),
         }
@@ -119,6 +144,8 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) upstream: usize,
+    /// All miners share one channel.
+    pub(crate) is_aggregated: bool,
     /// Where it goes to.
     pub(crate) place: (String, u16),
     /// `None` before the connection is made.
@@ -136,6 +163,8 @@ pub(crate) struct Link {
     pub(crate) waiting: VecDeque<MinerId>,
     /// The work of the channel that is everyone's.
     pub(crate) work: Option<Arc<ChannelWork>>,
+    /// The tip of the newest work.
+    pub(crate) tip: Option<Arc<ChainTip>>,
     /// What miners get of the extranonce; `None` before it is known.
     pub(crate) layout: Option<Layout>,
     pub(crate) is_ready: bool,
@@ -145,7 +174,7 @@ pub(crate) struct Link {
     pub(crate) waits_for_miners: bool,
     /// When channels have to have got work, and which.
     pub(crate) work_deadlines: VecDeque<(Instant, u32)>,
-    /// When channels whose owners are gone are closed at last.
+    /// When channels that nobody mines on any more are closed at last.
     pub(crate) retired: VecDeque<(Instant, u32)>,
     /// The last job whose payout was found right.
     pub(crate) checked_job: Option<Arc<Job>>,
@@ -163,11 +192,13 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) const fn new(
         upstream: usize,
+        is_aggregated: bool,
         place: (String, u16),
         replaces: Option<LinkId>,
     ) -> Self {
         Self {
             upstream,
+            is_aggregated,
             place,
             session: None,
             is_busy: false,
@@ -177,6 +208,7 @@ impl Link {
             requests: BTreeMap::new(),
             waiting: VecDeque::new(),
             work: None,
+            tip: None,
             layout: None,
             is_ready: false,
             was_used: false,
@@ -209,6 +241,22 @@ impl Link {
     pub(crate) fn ignored(&self) -> u64 {
         let session = self.session.as_ref();
         self.ignored + session.map_or(0, UpstreamSession::ignored)
+    }
+
+    /// A channel is closed after a while, unless its owner comes back to it.
+    pub(crate) fn close_later(&mut self, channel_id: u32, at: Instant) {
+        if let Some(channel) = self.channels.get_mut(&channel_id) {
+            channel.work_due = None;
+            channel.closes_at = Some(at);
+            self.retired.push_back((at, channel_id));
+        }
+    }
+
+    /// The owner of a channel comes back to it; `false` when it is not there any more.
+    pub(crate) fn reopen(&mut self, channel_id: u32, owner: MinerId) -> bool {
+        let channel = self.channels.get_mut(&channel_id);
+        let channel = channel.filter(|channel| channel.owner == Some(owner));
+        channel.is_some_and(|channel| channel.closes_at.take().is_some())
     }
 
     /// A channel has no work; it has to have got some by then.

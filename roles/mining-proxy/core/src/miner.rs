@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use roles_logic_sv2::clock::Instant;
+use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::extranonce::ExtranoncePrefix;
 use roles_logic_sv2::target::Target;
-use stratum_translation::bridge::Bridge;
+use stratum_translation::bridge::{Bridge, ChannelWork};
 use stratum_translation::mapping::worker_identity;
 use sv1_api::Id;
 use sv1_api::client_message::{Authorize, Subscribe};
@@ -60,6 +60,27 @@ pub(crate) struct ChannelRef {
     pub(crate) channel_id: u32,
 }
 
+/// Where a miner's work comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It has none.
+    #[default]
+    Nowhere,
+    /// The channel of a link that is everyone's.
+    Common(LinkId),
+    /// A channel of its own.
+    Own(ChannelRef),
+}
+
+impl Source {
+    pub(crate) const fn link(self) -> Option<LinkId> {
+        match self {
+            Self::Nowhere => None,
+            Self::Common(link) | Self::Own(ChannelRef { link, .. }) => Some(link),
+        }
+    }
+}
+
 /// A request for a channel of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
@@ -82,14 +103,23 @@ pub(crate) struct Miner {
     pub(crate) subscribe: Option<Subscribe>,
     /// Wait for a channel of its own.
     pub(crate) names: Vec<(Id, Authorize)>,
-    pub(crate) channel: Option<ChannelRef>,
+    /// The link that it is to work on, and since when. It goes on with the work of another one until there is some here.
+    pub(crate) link: Option<LinkId>,
+    pub(crate) moved_at: Instant,
+    pub(crate) source: Source,
+    /// A channel of its own that it left a moment ago, and may come back to.
+    pub(crate) left: Option<ChannelRef>,
     pub(crate) request: Option<Request>,
     /// The first name it was authorized under.
     pub(crate) user: Option<String>,
     /// When it last got a job that was no news of a block.
     pub(crate) refreshed_at: Instant,
-    /// Upstreams that opened no channel for it, one after the other.
-    pub(crate) refusals: usize,
+    /// When a job is due that waits for it, and that job if it is of its own channel.
+    pub(crate) paced_at: Option<Instant>,
+    pub(crate) paced_work: Option<Arc<ChannelWork>>,
+    /// Upstreams that opened no channel for it, one after the other, and the last of them.
+    pub(crate) refusals: u32,
+    pub(crate) refused_by: Option<LinkId>,
     /// When its channel was last opened anew after the upstream had closed it.
     pub(crate) reopened_at: Option<Instant>,
     /// The hash rate that its upstream was told.
@@ -112,11 +142,17 @@ impl Miner {
             number: None,
             subscribe: None,
             names: Vec::new(),
-            channel: None,
+            link: None,
+            moved_at: now,
+            source: Source::Nowhere,
+            left: None,
             request: None,
             user: None,
             refreshed_at: now,
+            paced_at: None,
+            paced_work: None,
             refusals: 0,
+            refused_by: None,
             reopened_at: None,
             told_hashrate: 0.0,
             told_max_target: Target::MAX,
@@ -126,6 +162,34 @@ impl Miner {
             outputs: VecDeque::new(),
             worker: None,
         }
+    }
+
+    /// Whether it has said what it wants; others are given nothing.
+    pub(crate) fn is_here(&self) -> bool {
+        let is_granted = self.bridge.session().granted().is_some();
+        is_granted || self.subscribe.is_some() || self.user.is_some()
+    }
+
+    /// Bytes of extranonce1 and extranonce2 together; `None` before it is subscribed.
+    pub(crate) fn shown(&self) -> Option<usize> {
+        let grant = self.bridge.session().granted()?;
+        Some(grant.extranonce1.len() + grant.extranonce2_size)
+    }
+
+    /// Whether it mines on a channel of its own there.
+    pub(crate) fn has_channel_on(&self, link: LinkId) -> bool {
+        matches!(self.source, Source::Own(channel) if channel.link == link)
+    }
+
+    /// Whether its hash rate counts.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.bridge.session().is_working() || self.subscribe.is_some()
+    }
+
+    /// Hashes a second; what the operator thinks it has as long as that is not known.
+    pub(crate) fn hashrate(&self, nominal: f64, now: Now) -> f64 {
+        let estimate = self.bridge.hashrate(now);
+        if estimate > 0.0 { estimate } else { nominal }
     }
 
     /// The name in the form that extension 0x0002 has for it. Miners have one name mostly, so the last is kept.

@@ -1,7 +1,9 @@
 //! All that miners and upstreams share.
 
 mod channels;
+mod division;
 mod miners;
+mod reload;
 mod shares;
 mod upstreams;
 mod work;
@@ -12,16 +14,18 @@ use std::sync::Arc;
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::target::ConversionError;
-use roles_logic_sv2::upstream::failover::{Failover, FailoverOutput};
-use stratum_translation::bridge::{Bridge, ChannelWork};
+use roles_logic_sv2::upstream::failover::Failover;
+use roles_logic_sv2::upstream::split::{Split, SplitConfig};
+use stratum_translation::bridge::Bridge;
 
-use crate::config::{ChannelMode, ProxyConfig};
+use crate::config::ProxyConfig;
 use crate::link::{Link, LinkId, LinkOutput};
 use crate::miner::{MinerId, MinerOutput, Miners};
 use crate::parking::{MAX_PARKED, Parking};
 use crate::snapshot::{
     MAX_REJECT_CODES, Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, of_miner,
 };
+use crate::upstream::Upstream;
 
 /// A connection to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +43,8 @@ pub struct Connect {
 /// Something that an operator wants to know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
-    /// This upstream is used from now on; none when `None`.
-    Uses(Option<usize>),
+    /// These upstreams are used from now on; none when empty.
+    Uses(Vec<usize>),
     /// An upstream failed, or was lost.
     Failed {
         /// The upstream.
@@ -102,12 +106,17 @@ const OUTPUTS_KEPT: usize = 4_096;
 /// Notes kept until they are taken. Of more, the oldest go.
 const MAX_NOTES: usize = 1_024;
 
+/// Upstreams that there may be, those included that were once configured.
+pub const MAX_UPSTREAMS: usize = 1_024;
+
 /// The proxy.
 ///
 /// Take all of [`Self::poll_output`] and [`Self::poll_wake`] after each call, and of the outputs of whoever the call was for.
 #[derive(Debug)]
 pub struct Proxy {
     config: Arc<ProxyConfig>,
+    /// Most miners that there is ever room for.
+    room: u32,
     /// What names of sessions are made from, so that nobody guesses one.
     key: [u8; 16],
     sessions: u64,
@@ -118,22 +127,21 @@ pub struct Proxy {
     parking: Parking,
     numbers: ExtranonceAllocator,
     failover: Failover,
+    split: Split,
     links: BTreeMap<LinkId, Link>,
     /// Last words on links that are given up.
     farewells: BTreeMap<LinkId, VecDeque<LinkOutput>>,
-    next_link: u64,
-    /// The connection to each upstream that failover knows of.
-    current: Vec<Option<LinkId>>,
-    /// How often each upstream had us move lately, and since when that is counted.
-    moves: Vec<(Instant, u32)>,
-    upstreams: Vec<UpstreamSnapshot>,
-    used: Option<LinkId>,
+    next_link: LinkId,
+    /// All that were ever configured: an upstream keeps its index.
+    upstreams: Vec<Upstream>,
+    /// The links that miners are divided among.
+    used: Vec<LinkId>,
+    /// Those that had a new tip since numbers of miners that left were last given free.
+    new_tips: BTreeSet<LinkId>,
     /// Since when there has been no work for anybody.
     orphaned_at: Option<Instant>,
     /// Jobs on their way to miners, each at its time.
     paced: BTreeSet<(Instant, MinerId)>,
-    /// What miners with channels of their own get, and when.
-    own: BTreeMap<MinerId, (Instant, Arc<ChannelWork>)>,
     /// When upstreams are told of the miners' hash rate.
     update_at: Option<Instant>,
     told_at: Instant,
@@ -153,6 +161,9 @@ pub enum ConfigError {
     /// More miners than can be told apart.
     #[error("miners: {0}")]
     Miners(#[from] ExtranonceError),
+    /// More than [`MAX_UPSTREAMS`].
+    #[error("upstreams: at most {MAX_UPSTREAMS}, those included that were removed since the start")]
+    Upstreams,
 }
 
 impl Proxy {
@@ -170,12 +181,8 @@ impl Proxy {
             // Numbers of miners that left are lent again only on the next block.
             max_channels: config.max_miners.saturating_mul(4).saturating_add(parked),
         };
-        let count = config.upstreams.len();
-        let named = |upstream: &crate::UpstreamConfig| UpstreamSnapshot {
-            name: format!("{}:{}", upstream.host, upstream.port),
-            ..UpstreamSnapshot::default()
-        };
         let mut proxy = Self {
+            room: config.max_miners,
             key,
             sessions: 0,
             random: u128::from_le_bytes(key) as u64 | 1,
@@ -183,26 +190,25 @@ impl Proxy {
             miners: Miners::default(),
             parking: Parking::default(),
             numbers: ExtranonceAllocator::new(layout, 0)?,
-            failover: Failover::new(count, config.failover, now.instant),
+            failover: Failover::new(&[], config.failover, now.instant),
+            split: Split::new(SplitConfig::default()),
             links: BTreeMap::new(),
             farewells: BTreeMap::new(),
-            next_link: 0,
-            current: vec![None; count],
-            moves: vec![(now.instant, 0); count],
-            upstreams: config.upstreams.iter().map(named).collect(),
-            used: None,
+            next_link: LinkId::FIRST,
+            upstreams: Vec::new(),
+            used: Vec::new(),
+            new_tips: BTreeSet::new(),
             orphaned_at: None,
             paced: BTreeSet::new(),
-            own: BTreeMap::new(),
             update_at: None,
             told_at: now.instant,
             is_draining: false,
             totals: Totals::default(),
             outputs: VecDeque::new(),
             wakes: VecDeque::new(),
-            config,
+            config: config.clone(),
         };
-        proxy.follow_failover(now);
+        proxy.reconfigure(config, now)?;
         Ok(proxy)
     }
 
@@ -261,6 +267,7 @@ impl Proxy {
         let link = self.links.values().filter_map(Link::poll_timeout);
         let timers = [
             self.failover.poll_timeout().filter(|_| !self.is_draining),
+            self.split.poll_timeout().filter(|_| !self.is_draining),
             self.paced.first().map(|(at, _)| *at),
             self.update_at,
             self.parking.poll_timeout(),
@@ -274,6 +281,7 @@ impl Proxy {
         if !self.is_draining {
             self.failover.handle_timeout(now.instant);
             self.follow_failover(now);
+            self.rebalance(now);
         }
         self.handle_link_deadlines(now);
         self.send_paced(now);
@@ -289,28 +297,6 @@ impl Proxy {
             .is_some_and(|at| at + patience <= now.instant)
         {
             self.send_away(now);
-        }
-    }
-
-    /// Does what the choice between upstreams asks for.
-    fn follow_failover(&mut self, now: Now) {
-        while let Some(output) = self.failover.poll_output() {
-            match output {
-                FailoverOutput::Try(index) => self.try_upstream(index, now),
-                FailoverOutput::Use(index) => {
-                    let link = index.and_then(|index| self.current.get(index).copied().flatten());
-                    self.note(Note::Uses(index));
-                    self.use_link(link, now);
-                    if let Some(index) = index {
-                        self.leave_successors(index, now);
-                    }
-                }
-                FailoverOutput::Leave(index) => {
-                    if let Some(link) = self.current.get_mut(index).and_then(Option::take) {
-                        self.leave(link, now);
-                    }
-                }
-            }
         }
     }
 
@@ -345,7 +331,7 @@ impl Proxy {
             .map(|(id, miner)| of_miner(id, miner, now))
             .collect();
         let mut snapshot = Snapshot {
-            upstreams: self.upstreams.clone(),
+            upstreams: self.upstream_snapshots(),
             parked: self.parking.len(),
             // Not a sum: that of nothing is -0.
             hashrate: miners.iter().fold(0.0, |sum, miner| sum + miner.hashrate),
@@ -362,24 +348,46 @@ impl Proxy {
                 *snapshot.rejected.entry(reason).or_default() += count;
             }
         }
+        snapshot.miners = miners;
+        snapshot
+    }
+
+    fn upstream_snapshots(&self) -> Vec<UpstreamSnapshot> {
+        let upstreams = self.upstreams.iter();
+        let mut snapshots: Vec<_> = upstreams.map(|at| self.upstream_snapshot(at)).collect();
+        let miners = self.miners.iter();
+        let at = miners.filter_map(|(_, miner)| self.links.get(&miner.link?));
+        for link in at {
+            if let Some(upstream) = snapshots.get_mut(link.upstream) {
+                upstream.miners += 1;
+            }
+        }
         for link in self.links.values() {
-            if let Some(upstream) = snapshot.upstreams.get_mut(link.upstream) {
+            if let Some(upstream) = snapshots.get_mut(link.upstream) {
                 upstream.ignored += link.ignored();
             }
         }
-        let current = self.current.iter().copied();
-        for (upstream, link) in snapshot.upstreams.iter_mut().zip(current) {
-            let link = link.and_then(|id| Some((id, self.links.get(&id)?)));
-            upstream.channels = link.map_or(0, |(_, link)| link.channels.len());
-            upstream.standing = match link {
+        snapshots
+    }
+
+    fn upstream_snapshot(&self, upstream: &Upstream) -> UpstreamSnapshot {
+        let link = upstream
+            .link
+            .and_then(|id| Some((id, self.links.get(&id)?)));
+        UpstreamSnapshot {
+            priority: upstream.config.priority,
+            weight: upstream.config.weight,
+            is_drained: upstream.config.is_drained,
+            is_removed: upstream.is_removed,
+            channels: link.map_or(0, |(_, link)| link.channels.len()),
+            standing: match link {
                 None => UpstreamStanding::Down,
-                Some((id, _)) if self.used == Some(id) => UpstreamStanding::Used,
+                Some((id, _)) if self.used.contains(&id) => UpstreamStanding::Used,
                 Some((_, link)) if link.is_ready => UpstreamStanding::Ready,
                 Some(_) => UpstreamStanding::Trying,
-            };
+            },
+            ..upstream.counts.clone()
         }
-        snapshot.miners = miners;
-        snapshot
     }
 
     /// How a miner stands; `None` when it is gone.
@@ -392,8 +400,20 @@ impl Proxy {
         self.miners.len()
     }
 
-    fn is_aggregated(&self) -> bool {
-        matches!(self.config.mode, ChannelMode::Aggregated)
+    /// Host and port of an upstream, as configured; empty for one that there is not.
+    pub fn upstream_name(&self, index: usize) -> &str {
+        let upstream = self.upstreams.get(index);
+        upstream.map_or("", |upstream| &*upstream.counts.name)
+    }
+
+    /// Whether all miners of a link share one channel.
+    fn is_aggregated(&self, id: LinkId) -> bool {
+        self.links.get(&id).is_some_and(|link| link.is_aggregated)
+    }
+
+    /// What there is to count about an upstream.
+    fn counts(&mut self, upstream: usize) -> Option<&mut UpstreamSnapshot> {
+        Some(&mut self.upstreams.get_mut(upstream)?.counts)
     }
 
     fn note(&mut self, note: Note) {
@@ -430,10 +450,10 @@ impl Proxy {
     }
 
     fn count_upstream_code(&mut self, upstream: usize, code: &str) {
-        let Some(upstream) = self.upstreams.get_mut(upstream) else {
+        let Some(counts) = self.counts(upstream) else {
             return;
         };
-        let codes = &mut upstream.rejected;
+        let codes = &mut counts.rejected;
         let is_known = codes.contains_key(code) || codes.len() < MAX_REJECT_CODES;
         let code = if is_known { code } else { "other" };
         *codes.entry(code.to_owned()).or_default() += 1;

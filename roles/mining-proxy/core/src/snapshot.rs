@@ -29,6 +29,16 @@ pub enum UpstreamStanding {
 pub struct UpstreamSnapshot {
     /// Host and port as configured.
     pub name: String,
+    /// As configured; smaller is better.
+    pub priority: u32,
+    /// As configured: its part of the work of those that are used together.
+    pub weight: u32,
+    /// Miners leave it, as its configuration says.
+    pub is_drained: bool,
+    /// The configuration has it no longer. Its counters stay.
+    pub is_removed: bool,
+    /// Miners that work for it, or are on their way there.
+    pub miners: usize,
     /// How it stands.
     pub standing: UpstreamStanding,
     /// Why it was last left or lost.
@@ -81,7 +91,7 @@ pub struct MinerSnapshot {
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Upstreams in the order of preference.
+    /// Upstreams as they were first configured, each at its index; those that were removed are still there.
     pub upstreams: Vec<UpstreamSnapshot>,
     /// Miners that are connected.
     pub miners: Vec<MinerSnapshot>,
@@ -167,6 +177,7 @@ impl UpstreamSnapshot {
         if more.standing == UpstreamStanding::Used {
             self.standing = more.standing;
         }
+        self.miners += more.miners;
         self.last_failure = self.last_failure.take().or(more.last_failure);
         self.failures += more.failures;
         self.submitted += more.submitted;

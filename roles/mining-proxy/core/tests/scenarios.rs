@@ -8,5 +8,6 @@ mod scenarios {
     pub(crate) mod channels;
     pub(crate) mod failover;
     pub(crate) mod miners;
+    pub(crate) mod split;
     pub(crate) mod upstreams;
 }

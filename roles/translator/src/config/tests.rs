@@ -72,10 +72,8 @@ fn every_key_arrives() {
     ];
     let config = load(&text, &assignments).unwrap().translator;
     let rules = &config.rules;
-    assert_eq!(
-        (rules.mode, rules.names_workers),
-        (ChannelMode::PerMiner, false)
-    );
+    let mode = rules.upstreams[0].mode;
+    assert_eq!((mode, rules.names_workers), (ChannelMode::PerMiner, false));
     assert_eq!(rules.bridge.vardiff.shares_per_minute, 20.0);
     assert_eq!(rules.bridge.vardiff.min_difficulty, 64.0);
     assert_eq!(rules.bridge.nominal_hashrate, 1e12);
@@ -111,6 +109,18 @@ fn every_key_arrives() {
         .collect();
     assert_eq!(payouts[0].as_ref().unwrap().min_percent, 50);
     assert_eq!(payouts[1], &None);
+}
+
+#[test]
+fn pools_are_used_in_their_order_unless_priorities_say_otherwise() {
+    let keys = "priority = 7\nweight = 70\ndrain = true";
+    let text = [pool(""), pool(""), pool(keys)].concat();
+    let rules = load(&text, &[]).unwrap().translator.rules;
+    let seen = rules.upstreams.iter();
+    let seen: Vec<_> = seen
+        .map(|upstream| (upstream.priority, upstream.weight, upstream.is_drained))
+        .collect();
+    assert_eq!(seen, [(0, 1, false), (1, 1, false), (7, 70, true)]);
 }
 
 #[test]
@@ -184,6 +194,11 @@ fn each_mistake_of_an_upstream_says_where_what_and_what_to_do() {
             "payout_min_percent`: is 0",
         ),
         (pool("pay = 'x'"), "pay"),
+        (pool("weight = 0"), "`upstreams.weight`: is 0"),
+        (
+            pool("drain = true"),
+            "`upstreams.drain`: is true for every pool",
+        ),
     ] {
         refuse(&text, "", expected);
     }

@@ -12,7 +12,7 @@ use stratum_translation::layout::{EXTRANONCE_SIZES_ASKED, Layout};
 use super::{Note, Proxy};
 use crate::identity::channel_identity;
 use crate::link::{Channel, LEAVE_GRACE, LinkId, MAX_OPENS_UNDER_WAY, WORK_TIMEOUT};
-use crate::miner::{ChannelRef, MinerId, Request};
+use crate::miner::{ChannelRef, MinerId, Request, Source};
 
 /// A miner whose channel the upstream closes gets another one, unless it got its last one so shortly before.
 const REOPEN_PAUSE: Duration = Duration::from_secs(10);
@@ -20,12 +20,12 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(10);
 impl Proxy {
     /// The one channel of an upstream that all miners share.
     pub(super) fn open_common_channel(&mut self, id: LinkId, now: Now) {
-        let nominal_hash_rate = self.nominal_hashrate(now);
+        let nominal_hash_rate = self.expected_hashrate(id, now);
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        let upstream = self.config.upstreams.get(link.upstream);
-        let identity = upstream.and_then(|upstream| upstream.user_identity.clone());
+        let upstream = self.upstreams.get(link.upstream);
+        let identity = upstream.and_then(|upstream| upstream.config.user_identity.clone());
         let terms = OpenTerms {
             nominal_hash_rate,
             max_target: Target::MAX,
@@ -54,7 +54,7 @@ impl Proxy {
     /// Has one miner's channel opened for a moment, where miners have other work meanwhile: so that they do not leave it
     /// for an upstream that refuses them or whose work is wrong. `false` when nobody has anything to lose.
     pub(super) fn try_channel(&mut self, id: LinkId, now: Now) -> bool {
-        let has_work = self.used.is_some_and(|used| used != id);
+        let has_work = !self.used.is_empty() && !self.used.contains(&id);
         let miners = self.miners.iter().filter(|(_, miner)| miner.user.is_some());
         let miners: Vec<_> = miners.map(|(id, _)| id).collect();
         // Not always the same one: it may be that it alone is refused.
@@ -73,16 +73,19 @@ impl Proxy {
         request.is_some()
     }
 
-    /// A channel for one miner, unless it has or has asked for one on this link.
+    /// A channel for one miner, unless it has or has asked for one on this link. One that it left a moment ago will do.
     pub(super) fn open_own_channel(&mut self, id: MinerId, link_id: LinkId, now: Now) {
         let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get_mut(&link_id))
         else {
             return;
         };
-        let has_channel = miner.channel.is_some_and(|channel| channel.link == link_id);
         let has_asked = miner.request.is_some_and(|request| request.link == link_id);
-        if miner.user.is_none() || has_channel || has_asked {
+        if miner.user.is_none() || miner.has_channel_on(link_id) || has_asked {
             return;
+        }
+        let left = miner.left.filter(|left| left.link == link_id);
+        if let Some(left) = left.filter(|left| link.reopen(left.channel_id, id)) {
+            return self.return_to_channel(id, left, now);
         }
         miner.request = Some(Request {
             link: link_id,
@@ -146,14 +149,11 @@ impl Proxy {
         max_target: Target,
         now: Now,
     ) -> Option<(u32, f32)> {
+        let identity = self.identity(id, link_id);
         let miner = self.miners.find(id)?;
         let link = self.links.get_mut(&link_id)?;
-        let estimate = miner.bridge.hashrate(now);
         let nominal = self.config.bridge.nominal_hashrate;
-        let nominal_hash_rate = if estimate > 0.0 { estimate } else { nominal } as f32;
-        let upstream = self.config.upstreams.get(link.upstream);
-        let base = upstream.and_then(|upstream| upstream.user_identity.as_deref());
-        let identity = channel_identity(base, miner.user.as_deref().unwrap_or_default());
+        let nominal_hash_rate = miner.hashrate(nominal, now) as f32;
         let terms = OpenTerms {
             nominal_hash_rate,
             max_target,
@@ -163,6 +163,15 @@ impl Proxy {
         let session = link.session.as_mut()?;
         let request_id = session.open_extended(identity, terms, now).ok()?;
         Some((request_id, nominal_hash_rate))
+    }
+
+    /// The name that a miner's channel has on a link.
+    fn identity(&self, id: MinerId, link_id: LinkId) -> String {
+        let upstream = self.links.get(&link_id).map(|link| link.upstream);
+        let upstream = upstream.and_then(|at| self.upstreams.get(at));
+        let base = upstream.and_then(|upstream| upstream.config.user_identity.as_deref());
+        let user = self.miners.find(id).and_then(|miner| miner.user.as_deref());
+        channel_identity(base, user.unwrap_or_default())
     }
 
     pub(super) fn opened(&mut self, link_id: LinkId, request_id: u32, channel_id: u32, now: Now) {
@@ -212,13 +221,8 @@ impl Proxy {
         };
         miner.request = None;
         miner.refusals = 0;
-        // The one on another connection stays for as long as that does: for the shares that are on their way.
-        let former = miner.channel.replace(channel);
-        let grant = miner.bridge.session().granted();
-        let shown = grant.map(|grant| grant.extranonce1.len() + grant.extranonce2_size);
-        if let Some(former) = former.filter(|former| former.link == channel.link) {
-            self.retire_channel(former, now);
-        }
+        let shown = miner.shown();
+        self.set_source(id, Source::Own(channel), now);
         if shown.is_some_and(|shown| shown != layout.shown()) {
             self.fit_extranonce(id, layout, now);
         }
@@ -239,7 +243,7 @@ impl Proxy {
         match owner {
             None if is_size && link.size_index + 1 < EXTRANONCE_SIZES_ASKED.len() => {
                 link.size_index += 1;
-                if self.is_aggregated() {
+                if link.is_aggregated {
                     self.open_common_channel(link_id, now);
                 } else if !self.try_channel(link_id, now) {
                     self.ready(link_id, now);
@@ -298,18 +302,18 @@ impl Proxy {
         }
     }
 
-    /// An upstream that opens nobody's channel is left for another; where others mine, it is this miner that is refused.
+    /// An upstream that opens nobody's channel is left for another; where others mine, it is this miner that is refused,
+    /// and goes to another one that is used.
     fn own_channel_refused(&mut self, id: MinerId, link_id: LinkId, code: &str, now: Now) {
-        let others = self.upstreams.len();
+        let others = self.config.upstreams.len();
+        let identity = self.identity(id, link_id);
         let (Some(miner), Some(link)) = (self.miners.find_mut(id), self.links.get(&link_id)) else {
             return;
         };
         miner.refusals += 1;
         let upstream = link.upstream;
-        let is_everyones = link.channels.is_empty() && miner.refusals <= others && others > 1;
-        let base = self.config.upstreams.get(upstream);
-        let base = base.and_then(|upstream| upstream.user_identity.as_deref());
-        let identity = channel_identity(base, miner.user.as_deref().unwrap_or_default());
+        let is_often = miner.refusals as usize > others;
+        let is_everyones = link.channels.is_empty() && !is_often && others > 1;
         self.note(Note::NoChannel {
             upstream,
             identity,
@@ -321,7 +325,7 @@ impl Proxy {
                 format!("the upstream opens no channel: {code}"),
                 now,
             );
-        } else {
+        } else if !self.go_elsewhere(id, link_id, now) {
             self.refuse_channel(id, code, now);
         }
     }
@@ -370,19 +374,64 @@ impl Proxy {
             link: link_id,
             channel_id,
         };
+        self.own_channel_closed(id, closed, now);
+    }
+
+    fn own_channel_closed(&mut self, id: MinerId, closed: ChannelRef, now: Now) {
         let miner = self.miners.find_mut(id);
-        let Some(miner) = miner.filter(|miner| miner.channel == Some(closed)) else {
+        let Some(miner) = miner.filter(|miner| miner.source == Source::Own(closed)) else {
             return;
         };
-        miner.channel = None;
+        miner.source = Source::Nowhere;
         miner.bridge.cut_off(now);
         let reopened_at = miner.reopened_at.replace(now.instant);
         let is_soon = reopened_at.is_some_and(|at| now.instant - at < REOPEN_PAUSE);
-        match self.used {
-            Some(used) if !is_soon => self.open_own_channel(id, used, now),
+        let link = miner.link;
+        self.unpace(id);
+        match link {
+            Some(link) if self.is_aggregated(link) => self.enter(id, link, now),
+            Some(link) if !is_soon => self.open_own_channel(id, link, now),
             Some(_) => self.refuse_channel(id, "channel-closed", now),
             None => {}
         }
+    }
+
+    /// Where a miner's work comes from, from now on. The channel that it had elsewhere stays for a while: for the shares that
+    /// are on their way, and because it may come back.
+    pub(super) fn set_source(&mut self, id: MinerId, source: Source, now: Now) {
+        let Some(miner) = self.miners.find_mut(id) else {
+            return;
+        };
+        let former = std::mem::replace(&mut miner.source, source);
+        if former == source {
+            return;
+        }
+        self.unpace(id);
+        let Source::Own(channel) = former else {
+            return;
+        };
+        if source.link() == Some(channel.link) {
+            return self.retire_channel(channel, now);
+        }
+        if let Some(miner) = self.miners.find_mut(id) {
+            miner.left = Some(channel);
+        }
+        if let Some(link) = self.links.get_mut(&channel.link) {
+            link.close_later(channel.channel_id, now.instant + LEAVE_GRACE);
+        }
+    }
+
+    /// A miner comes back to a channel of its own.
+    fn return_to_channel(&mut self, id: MinerId, channel: ChannelRef, now: Now) {
+        self.set_source(id, Source::Own(channel), now);
+        if let Some(miner) = self.miners.find_mut(id) {
+            // What was told of it there is another matter than what was told elsewhere meanwhile.
+            miner.told_hashrate = 0.0;
+            miner.told_max_target = Target::MAX;
+            miner.refusals = 0;
+        }
+        self.work_changed(channel.link, channel.channel_id, now);
+        self.answer_names(id, true, now);
     }
 
     /// A channel's owner is gone. Shares of its that were answered afterwards count all the same.
@@ -397,9 +446,15 @@ impl Proxy {
             return self.close_channel(channel, "miner disconnected", now);
         }
         retired.is_retired = true;
-        retired.work_due = None;
-        let closes_at = now.instant + LEAVE_GRACE;
-        link.retired.push_back((closes_at, channel.channel_id));
+        link.close_later(channel.channel_id, now.instant + LEAVE_GRACE);
+    }
+
+    /// The same for a channel that its owner had left before, unless it is another's by now.
+    pub(super) fn retire_left(&mut self, channel: ChannelRef, owner: MinerId, now: Now) {
+        let link = self.links.get_mut(&channel.link);
+        if link.is_some_and(|link| link.reopen(channel.channel_id, owner)) {
+            self.retire_channel(channel, now);
+        }
     }
 
     /// Tells an upstream that a channel is free.
@@ -419,17 +474,22 @@ impl Proxy {
         }
     }
 
-    /// Closes channels without owners that have waited long enough for answers.
+    /// Closes channels that nobody mines on any more, and that have waited long enough for answers.
     pub(super) fn close_retired(&mut self, link: LinkId, now: Now) {
         while let Some(at) = self.links.get_mut(&link) {
             let due = pop_due(&mut at.retired, now);
-            let Some((_, channel_id)) = due else {
+            let Some((due, channel_id)) = due else {
                 return;
             };
             let channel = at.channels.get(&channel_id);
-            if channel.is_some_and(|channel| channel.is_retired) {
-                self.close_channel(ChannelRef { link, channel_id }, "miner disconnected", now);
-            }
+            let Some(channel) = channel.filter(|channel| channel.closes_at == Some(due)) else {
+                continue;
+            };
+            let reason = match channel.is_retired {
+                true => "miner disconnected",
+                false => "no longer used",
+            };
+            self.close_channel(ChannelRef { link, channel_id }, reason, now);
         }
     }
 
@@ -464,10 +524,13 @@ impl Proxy {
     fn give_up_channel(&mut self, id: MinerId, channel: ChannelRef, now: Now) {
         self.close_channel(channel, "no work", now);
         let miner = self.miners.find_mut(id);
-        if let Some(miner) = miner.filter(|miner| miner.channel == Some(channel)) {
-            miner.channel = None;
+        if let Some(miner) = miner.filter(|miner| miner.source == Source::Own(channel)) {
+            miner.source = Source::Nowhere;
             miner.bridge.cut_off(now);
-            self.refuse_channel(id, "no-work", now);
+            self.unpace(id);
+            if !self.go_elsewhere(id, channel.link, now) {
+                self.refuse_channel(id, "no-work", now);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use sv1_api::line::LineTooLong;
 
 use super::{Note, Proxy};
 use crate::link::LinkId;
-use crate::miner::{MAX_WAITING_NAMES, Miner, MinerId, MinerOutput};
+use crate::miner::{MAX_WAITING_NAMES, Miner, MinerId, MinerOutput, Source};
 use crate::snapshot::add_counts;
 use stratum_translation::layout::Layout;
 
@@ -31,7 +31,9 @@ impl Proxy {
     /// Takes one line of a miner.
     pub fn handle_line(&mut self, id: MinerId, line: &[u8], now: Now) {
         if let Some(miner) = self.miners.find_mut(id) {
-            miner.bridge.handle_line(line, now);
+            if let Some(worth) = miner.bridge.handle_line(line, now) {
+                self.worked(worth);
+            }
             self.carry_out(id, now);
         }
     }
@@ -59,18 +61,21 @@ impl Proxy {
 
     /// A miner's connection has ended. It may come back to its session for a while.
     pub fn miner_closed(&mut self, id: MinerId, now: Now) {
+        self.unpace(id);
         let Some(miner) = self.miners.remove(id) else {
             return;
         };
-        self.own.remove(&id);
         self.totals.accepted += miner.bridge.accepted();
         add_counts(&mut self.totals.upstream, miner.bridge.upstream());
         for (reason, count) in miner.bridge.session().rejects().iter() {
             *self.totals.rejected.entry(reason.text()).or_default() += count;
         }
         // A channel that is being opened for it is closed when it is there.
-        if let Some(channel) = miner.channel {
+        if let Source::Own(channel) = miner.source {
             self.retire_channel(channel, now);
+        }
+        if let Some(left) = miner.left {
+            self.retire_left(left, id, now);
         }
         self.park(miner, now);
         self.hashrate_changed(now);
@@ -142,10 +147,7 @@ impl Proxy {
         if let Some(miner) = self.miners.find_mut(id) {
             miner.subscribe = Some(asked);
         }
-        match self.used {
-            Some(link) => self.enter(id, link, now),
-            None => self.open_for_first_miner(now),
-        }
+        self.admit(id, now);
     }
 
     /// Answers a subscription that waits, now that it is known what miners get.
@@ -224,15 +226,19 @@ impl Proxy {
     }
 
     fn authorize(&mut self, id: MinerId, request: Id, authorize: Authorize, now: Now) {
-        let is_aggregated = self.is_aggregated();
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
         if miner.user.is_none() {
             miner.user = Some(authorize.user.clone());
         }
+        self.find_link(id, now);
+        let needs_channel = self.needs_channel(id);
+        let Some(miner) = self.miners.find_mut(id) else {
+            return;
+        };
         // All names of a connection mine on the channel of the first, and wait for it together.
-        if is_aggregated || miner.channel.is_some() {
+        if !needs_channel {
             miner
                 .bridge
                 .answer_authorize(&request, &authorize, true, now);
@@ -244,8 +250,23 @@ impl Proxy {
                 .answer_authorize(&request, &authorize, false, now);
         }
         miner.names.push((request, authorize));
-        if let Some(link) = self.used {
+        if let Some(link) = miner.link {
             self.enter(id, link, now);
+        }
+    }
+
+    /// Whether a miner's names wait for a channel of its own.
+    fn needs_channel(&self, id: MinerId) -> bool {
+        let Some(miner) = self.miners.find(id) else {
+            return false;
+        };
+        match (miner.source, miner.link) {
+            (Source::Own(_), _) => false,
+            (_, Some(link)) => !self.is_aggregated(link),
+            (_, None) => self
+                .upstreams
+                .iter()
+                .any(|upstream| upstream.is_wanted() && !upstream.is_aggregated()),
         }
     }
 
@@ -268,7 +289,7 @@ impl Proxy {
         self.hashrate_changed(now);
     }
 
-    /// Brings a miner to the link that is used.
+    /// Brings a miner to a link.
     pub(super) fn enter(&mut self, id: MinerId, link_id: LinkId, now: Now) {
         let Some(link) = self.links.get(&link_id) else {
             return;
@@ -276,34 +297,49 @@ impl Proxy {
         let Some(layout) = link.layout else {
             return self.open_for_first_miner(now);
         };
+        let is_aggregated = link.is_aggregated;
         let work = link.work.clone();
+        self.drop_request_elsewhere(id, link_id);
         self.grant(id, layout, now);
         let is_fitting = self.fits(id, layout, now);
-        if !self.is_aggregated() && is_fitting != Some(false) {
+        if !is_aggregated && is_fitting != Some(false) {
             // A channel takes a name only: some miners authorize first, and subscribe when they are welcome.
             self.open_own_channel(id, link_id, now);
         } else if let Some(work) = work.filter(|_| is_fitting == Some(true)) {
+            self.set_source(id, Source::Common(link_id), now);
             self.give_work(id, &work, now);
+        }
+        let has_names = self
+            .miners
+            .find(id)
+            .is_some_and(|miner| !miner.names.is_empty());
+        if is_aggregated && has_names {
+            self.answer_names(id, true, now);
         }
         self.pump(id, now);
     }
 
+    /// A channel that is being opened for a miner elsewhere is closed when it is there.
+    fn drop_request_elsewhere(&mut self, id: MinerId, link: LinkId) {
+        if let Some(miner) = self.miners.find_mut(id)
+            && miner.request.is_some_and(|request| request.link != link)
+        {
+            miner.request = None;
+        }
+    }
+
     /// Whether the miner has as much extranonce as there is, or can be given it; `None` before it is subscribed.
     fn fits(&mut self, id: MinerId, layout: Layout, now: Now) -> Option<bool> {
-        let grant = self.miners.find(id)?.bridge.session().granted()?;
-        let shown = grant.extranonce1.len() + grant.extranonce2_size;
+        let shown = self.miners.find(id)?.shown()?;
         Some(shown == layout.shown() || self.fit_extranonce(id, layout, now))
     }
 
-    /// Gives a miner other work, unless it is not subscribed: then it gets what there is when it is.
+    /// Gives a miner other work. On a channel that is everyone's it is subscribed; else it gets what there is when it is.
     pub(super) fn give_work(&mut self, id: MinerId, work: &Arc<ChannelWork>, now: Now) {
-        let is_aggregated = self.is_aggregated();
+        self.unpace(id);
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        if is_aggregated && miner.bridge.session().granted().is_none() {
-            return;
-        }
         miner.refreshed_at = now.instant;
         miner.bridge.set_work(work, now);
         self.pump(id, now);

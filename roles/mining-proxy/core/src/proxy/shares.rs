@@ -3,21 +3,33 @@
 use mining_sv2::SubmitSharesSuccess;
 use roles_logic_sv2::clock::Now;
 use roles_logic_sv2::upstream::words;
-use stratum_translation::bridge::UpstreamShare;
+use stratum_translation::bridge::{UpstreamShare, Worth};
 
 use super::{Note, Proxy};
 use crate::link::LinkId;
 use crate::miner::{ChannelRef, MinerId};
 
 impl Proxy {
+    /// A share was accepted here: the division of miners between upstreams counts it where its job came from.
+    pub(super) fn worked(&mut self, worth: Worth) {
+        if self.used.len() > 1
+            && let Some(id) = LinkId::of_source(worth.source)
+            && let Some(link) = self.links.get(&id)
+        {
+            let hashes = worth.credit.expected_hashes();
+            self.split.worked(link.upstream, hashes);
+        }
+    }
+
     /// Hands a share in where its job came from.
     pub(super) fn submit(&mut self, id: MinerId, share: &UpstreamShare, now: Now) {
-        let link_id = LinkId(share.work.source());
         let worker = self
             .miners
             .find_mut(id)
             .map(|miner| miner.worker(&share.worker));
-        let Some(link) = self.links.get_mut(&link_id) else {
+        let link_id = LinkId::of_source(share.work.source());
+        let link = link_id.and_then(|id| self.links.get_mut(&id));
+        let Some((link_id, link)) = link_id.zip(link) else {
             return self.lost(None, id);
         };
         let upstream = link.upstream;
@@ -36,8 +48,8 @@ impl Proxy {
             return self.lost(Some(upstream), id);
         };
         let pushed_out = channel.sent(sequence_number, id);
-        if let Some(upstream) = self.upstreams.get_mut(upstream) {
-            upstream.submitted += 1;
+        if let Some(counts) = self.counts(upstream) {
+            counts.submitted += 1;
         }
         if let Some(pushed_out) = pushed_out {
             self.lost(Some(upstream), pushed_out);
@@ -51,9 +63,8 @@ impl Proxy {
             Some(miner) => miner.bridge.upstream_lost(),
             None => self.totals.upstream.lost += 1,
         }
-        let upstream = upstream.and_then(|upstream| self.upstreams.get_mut(upstream));
-        if let Some(upstream) = upstream {
-            upstream.lost += 1;
+        if let Some(counts) = upstream.and_then(|upstream| self.counts(upstream)) {
+            counts.lost += 1;
         }
     }
 
@@ -80,8 +91,9 @@ impl Proxy {
                 None => self.totals.upstream.accepted += 1,
             }
         }
-        if let Some(upstream) = self.upstreams.get_mut(link.upstream) {
-            upstream.accepted += count;
+        let upstream = link.upstream;
+        if let Some(counts) = self.counts(upstream) {
+            counts.accepted += count;
         }
         self.answered(link_id, message.channel_id, now);
     }

@@ -9,9 +9,10 @@ use roles_logic_sv2::upstream::{
 
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 
-use super::{Connect, Note, Output, Proxy};
-use crate::link::{LEAVE_GRACE, Link, LinkId, LinkOutput, MAX_MOVES, MOVE_INTERVAL};
-use crate::miner::ChannelRef;
+use super::{Connect, Note, Output, Proxy, Wake};
+use crate::link::{LEAVE_GRACE, Link, LinkId, LinkOutput};
+use crate::miner::{ChannelRef, MinerId, Source};
+use crate::upstream::Upstream;
 use stratum_translation::layout::Layout;
 
 impl Proxy {
@@ -30,10 +31,10 @@ impl Proxy {
             }
             return;
         }
-        let Some(upstream) = self.config.upstreams.get(index) else {
+        let Some(upstream) = self.upstreams.get(index) else {
             return;
         };
-        let place = (upstream.host.clone(), upstream.port);
+        let place = (upstream.config.host.clone(), upstream.config.port);
         let link = self.connect(index, place, None);
         self.set_current(index, Some(link));
     }
@@ -44,11 +45,13 @@ impl Proxy {
         place: (String, u16),
         replaces: Option<LinkId>,
     ) -> LinkId {
-        let link = LinkId(self.next_link);
-        self.next_link += 1;
+        let link = self.next_link;
+        self.next_link = link.next();
         let (host, port) = place.clone();
-        self.links
-            .insert(link, Link::new(upstream, place, replaces));
+        let at = self.upstreams.get(upstream);
+        let is_aggregated = at.is_some_and(Upstream::is_aggregated);
+        let new = Link::new(upstream, is_aggregated, place, replaces);
+        self.links.insert(link, new);
         self.outputs.push_back(Output::Connect(Connect {
             link,
             upstream,
@@ -59,8 +62,8 @@ impl Proxy {
     }
 
     fn set_current(&mut self, upstream: usize, link: Option<LinkId>) {
-        if let Some(current) = self.current.get_mut(upstream) {
-            *current = link;
+        if let Some(upstream) = self.upstreams.get_mut(upstream) {
+            upstream.link = link;
         }
     }
 
@@ -166,7 +169,7 @@ impl Proxy {
 
     fn handle_upstream(&mut self, id: LinkId, event: UpstreamEvent, now: Now) {
         match event {
-            UpstreamEvent::Ready if self.is_aggregated() => self.open_common_channel(id, now),
+            UpstreamEvent::Ready if self.is_aggregated(id) => self.open_common_channel(id, now),
             UpstreamEvent::Ready => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.layout = Some(Layout::usual(self.config.extranonce2_size));
@@ -209,8 +212,8 @@ impl Proxy {
             // The target stays as it was; the next hash rate is told all the same.
             ClientEvent::UpdateRefused { .. } => {
                 let upstream = self.links.get(&id).map(|link| link.upstream);
-                if let Some(upstream) = upstream.and_then(|at| self.upstreams.get_mut(at)) {
-                    upstream.updates_refused += 1;
+                if let Some(counts) = upstream.and_then(|at| self.counts(at)) {
+                    counts.updates_refused += 1;
                 }
             }
             ClientEvent::Send(_) => {}
@@ -230,19 +233,26 @@ impl Proxy {
             self.failover.ready(upstream, now.instant);
             return self.follow_failover(now);
         };
-        if self.current.get(upstream) != Some(&Some(former)) {
+        if !self.is_current(former) {
             // The connection of before has ended: this one is used when the upstream's turn comes.
             return;
         }
-        link.replaces = None;
-        self.set_current(upstream, Some(id));
-        if self.used == Some(former) {
-            self.use_link(Some(id), now);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.replaces = None;
         }
+        self.set_current(upstream, Some(id));
+        self.replace_used(former, id, now);
         self.leave(former, now);
         // For it may be that the former one was never ready.
         self.failover.ready(upstream, now.instant);
         self.follow_failover(now);
+    }
+
+    /// Whether a link is the one that its upstream is used by, if at all.
+    fn is_current(&self, id: LinkId) -> bool {
+        let upstream = self.links.get(&id).map(|link| link.upstream);
+        let upstream = upstream.and_then(|at| self.upstreams.get(at));
+        upstream.is_some_and(|upstream| upstream.link == Some(id))
     }
 
     /// The upstream wants another connection. The present one goes on until that one is ready.
@@ -254,7 +264,8 @@ impl Proxy {
         let mut links = self.links.values();
         let is_under_way = links.any(|other| other.replaces == Some(id));
         let is_wanted = link.leaves_at.is_none() && !self.is_draining;
-        if is_under_way || !is_wanted || !self.may_move(upstream, now) {
+        let at = self.upstreams.get_mut(upstream);
+        if is_under_way || !is_wanted || !at.is_some_and(|at| at.may_move(now.instant)) {
             if let Some(link) = self.links.get_mut(&id) {
                 link.ignored += 1;
             }
@@ -274,51 +285,6 @@ impl Proxy {
         self.connect(upstream, place, Some(former.unwrap_or(id)));
         if former.is_some() {
             // It was to replace another one itself, and was never used.
-            self.leave(id, now);
-        }
-    }
-
-    /// Whether an upstream may have us move once more; that is counted.
-    fn may_move(&mut self, upstream: usize, now: Now) -> bool {
-        let Some((since, moves)) = self.moves.get_mut(upstream) else {
-            return false;
-        };
-        if now.instant - *since >= MOVE_INTERVAL {
-            (*since, *moves) = (now.instant, 0);
-        }
-        *moves += 1;
-        *moves <= MAX_MOVES
-    }
-
-    /// Mines on another link from now on, or on none.
-    pub(super) fn use_link(&mut self, link: Option<LinkId>, now: Now) {
-        self.used = link;
-        self.paced.clear();
-        self.own.clear();
-        let Some(id) = link else {
-            self.orphaned_at.get_or_insert(now.instant);
-            return;
-        };
-        if let Some(link) = self.links.get_mut(&id) {
-            link.was_used = true;
-            if link.work.is_some() {
-                self.orphaned_at = None;
-            }
-        }
-        for miner in self.miners.ids() {
-            self.enter(miner, id, now);
-        }
-        self.hashrate_changed(now);
-    }
-
-    /// Lets go of connections that upstreams no better than this one wanted instead of others, which are gone.
-    pub(super) fn leave_successors(&mut self, index: usize, now: Now) {
-        let links = self.links.iter();
-        let successors = links.filter(|(_, link)| {
-            link.replaces.is_some() && link.leaves_at.is_none() && link.upstream > index
-        });
-        let successors: Vec<_> = successors.map(|(id, _)| *id).collect();
-        for id in successors {
             self.leave(id, now);
         }
     }
@@ -396,15 +362,15 @@ impl Proxy {
             return;
         };
         let upstream = link.upstream;
-        let is_current = self.current.get(upstream) == Some(&Some(id));
+        let is_current = self.is_current(id);
         let is_leaving = link.leaves_at.is_some();
         self.forget(id, now);
         if is_leaving {
             return;
         }
-        if let Some(snapshot) = self.upstreams.get_mut(upstream) {
-            snapshot.failures += 1;
-            snapshot.last_failure = Some(reason.clone());
+        if let Some(counts) = self.counts(upstream) {
+            counts.failures += 1;
+            counts.last_failure = Some(reason.clone());
         }
         self.note(Note::Failed { upstream, reason });
         if is_current {
@@ -420,31 +386,53 @@ impl Proxy {
         let Some(link) = self.links.remove(&id) else {
             return;
         };
-        if let Some(upstream) = self.upstreams.get_mut(link.upstream) {
-            upstream.ignored += link.ignored();
+        if let Some(counts) = self.counts(link.upstream) {
+            counts.ignored += link.ignored();
         }
         // The shell hears of it, and finds what is left to do.
-        self.wakes.push_back(super::Wake::Link(id));
+        self.wakes.push_back(Wake::Link(id));
         for channel in link.channels.into_values() {
             channel
                 .lost()
                 .for_each(|miner| self.lost(Some(link.upstream), miner));
         }
-        let is_used = self.used == Some(id);
-        for (_, miner) in self.miners.iter_mut() {
-            miner.bridge.forget_source(id.0);
-            let mined_here = match miner.channel {
-                Some(channel) => channel.link == id,
-                None => is_used,
-            };
-            if mined_here {
-                miner.bridge.cut_off(now);
-                miner.channel = None;
-            }
-            if miner.request.is_some_and(|request| request.link == id) {
-                miner.request = None;
-            }
+        for miner in self.miners.ids() {
+            self.forget_of(miner, id, now);
         }
+        self.new_tips.remove(&id);
         self.hashrate_changed(now);
+    }
+
+    /// A link is gone for a miner.
+    fn forget_of(&mut self, id: MinerId, link: LinkId, now: Now) {
+        let Some(miner) = self.miners.find_mut(id) else {
+            return;
+        };
+        let is_there = |of: Option<LinkId>| of == Some(link);
+        miner.bridge.forget_source(link.source());
+        let is_lost = match miner.source {
+            Source::Nowhere => is_there(miner.link),
+            source => is_there(source.link()),
+        };
+        if is_there(miner.link) {
+            miner.link = None;
+        }
+        if is_there(miner.left.map(|left| left.link)) {
+            miner.left = None;
+        }
+        if is_there(miner.refused_by) {
+            miner.refused_by = None;
+        }
+        if is_there(miner.request.map(|request| request.link)) {
+            miner.request = None;
+        }
+        if is_there(miner.source.link()) {
+            miner.source = Source::Nowhere;
+        }
+        // It may have a channel elsewhere, and still the work of this one.
+        if is_lost || miner.bridge.source() == Some(link.source()) {
+            miner.bridge.cut_off(now);
+            self.unpace(id);
+        }
     }
 }

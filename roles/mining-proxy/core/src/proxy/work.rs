@@ -1,5 +1,6 @@
 //! Jobs on their way to miners, and the miners' hash rate on its way up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use stratum_translation::bridge::ChannelWork;
 
 use super::Proxy;
 use crate::link::{LinkId, WORK_TIMEOUT};
-use crate::miner::{ChannelRef, MinerId};
+use crate::miner::{ChannelRef, MinerId, Source};
 
 /// Miners whose jobs are due within so short a time get them together.
 const PACE_STEP: Duration = Duration::from_millis(50);
@@ -25,6 +26,23 @@ const REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A hash rate that differs by less from what the upstream was told is not worth a message.
 const UPDATE_RATIO: f32 = 0.1;
+
+/// What miners can do together.
+struct Load {
+    /// Hashes a second.
+    hashrate: f64,
+    /// The easiest target that all can do with: the least that one of them can be asked for.
+    max_target: Target,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            hashrate: 0.0,
+            max_target: Target::MAX,
+        }
+    }
+}
 
 impl Proxy {
     /// The next name of a job. It wraps after four billion jobs.
@@ -56,11 +74,11 @@ impl Proxy {
         let name = self.next_job_name();
         let shown = layout.shown();
         let made = match owner {
-            None => ChannelWork::shared(work, id.0, name, shown),
-            Some(_) => ChannelWork::new(work, id.0, name, shown),
+            None => ChannelWork::shared(work, id.source(), name, shown),
+            Some(_) => ChannelWork::new(work, id.source(), name, shown),
         };
         match (made, owner) {
-            (Ok(_), None) if !self.is_aggregated() => {
+            (Ok(_), None) if !self.is_aggregated(id) => {
                 // What was tried is good.
                 let link = id;
                 self.close_channel(ChannelRef { link, channel_id }, "no longer needed", now);
@@ -80,8 +98,9 @@ impl Proxy {
         let (Some(link), Some(job)) = (self.links.get_mut(&id), job) else {
             return Ok(());
         };
-        let upstream = self.config.upstreams.get(link.upstream);
-        let Some(expected) = upstream.and_then(|upstream| upstream.expected_payout.as_ref()) else {
+        let upstream = self.upstreams.get(link.upstream);
+        let expected = upstream.and_then(|upstream| upstream.config.expected_payout.as_ref());
+        let Some(expected) = expected else {
             return Ok(());
         };
         let is_known = |known: &Arc<Job>| Arc::ptr_eq(known, job);
@@ -102,99 +121,138 @@ impl Proxy {
         };
         let former = link.work.replace(work.clone());
         let is_new_tip = is_new_tip(former.as_deref(), work.work());
-        // In this order: with the link ready, miners that enter get this work.
-        let is_news = self.used == Some(id);
-        self.ready(id, now);
-        if !is_news {
-            // It may be that shares of its jobs still come.
-            let miners = self.miners.iter_mut();
-            return miners.for_each(|(_, miner)| miner.bridge.set_former_work(&work));
+        if self.used.contains(&id) {
+            self.orphaned_at = None;
         }
-        self.orphaned_at = None;
-        if is_new_tip {
-            self.numbers.advance_tip();
-            self.paced.clear();
-            for miner in self.miners.ids() {
-                match former {
-                    Some(_) => self.give_work(miner, &work, now),
-                    // The link waited for its first miner.
-                    None => self.enter(miner, id, now),
-                }
+        self.note_tip(id, work.work());
+        let mut here = Vec::new();
+        for (miner_id, miner) in self.miners.iter_mut() {
+            if miner.source == Source::Common(id) {
+                here.push(miner_id);
+            } else {
+                // It may be that shares of its jobs still come.
+                miner.bridge.set_former_work(&work);
             }
+        }
+        // In this order: with the link ready, miners that enter get this work.
+        let waited = self.used.contains(&id) && former.is_none();
+        self.ready(id, now);
+        if is_new_tip {
+            here.retain(|miner| self.is_source(*miner, Source::Common(id)));
+            here.iter()
+                .for_each(|miner| self.give_work(*miner, &work, now));
         } else {
-            self.pace_all(now);
+            self.pace_all(&here, now);
+        }
+        if waited {
+            // The link waited for its first miner.
+            self.enter_all(id, now);
+        }
+    }
+
+    /// Has all miners of a link enter it.
+    fn enter_all(&mut self, id: LinkId, now: Now) {
+        for miner in self.miners.ids() {
+            let is_here = self.miners.find(miner).and_then(|miner| miner.link) == Some(id);
+            if is_here {
+                self.enter(miner, id, now);
+            }
+        }
+    }
+
+    fn is_source(&self, id: MinerId, source: Source) -> bool {
+        let miner = self.miners.find(id);
+        miner.is_some_and(|miner| miner.source == source)
+    }
+
+    /// The tip of a link's work: numbers of miners that left are given free when each link that is used had a new one, for
+    /// then no share of theirs can count.
+    fn note_tip(&mut self, id: LinkId, work: &Work) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let former = link.tip.replace(work.tip().clone());
+        if former.as_ref() == Some(work.tip()) || !self.used.contains(&id) {
+            return;
+        }
+        self.new_tips.insert(id);
+        if self.used.iter().all(|used| self.new_tips.contains(used)) {
+            self.new_tips.clear();
+            self.numbers.advance_tip();
         }
     }
 
     /// A miner's own channel has other work.
     fn own_work(&mut self, id: MinerId, channel: ChannelRef, work: &Arc<ChannelWork>, now: Now) {
+        self.note_tip(channel.link, work.work());
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        if miner.channel != Some(channel) {
+        if miner.source != Source::Own(channel) {
             return miner.bridge.set_former_work(work);
         }
-        if self.used == Some(channel.link) {
+        if self.used.contains(&channel.link) {
             self.orphaned_at = None;
         }
-        let is_new_tip = miner.bridge.is_new_tip(work);
         let due = miner.refreshed_at + self.config.min_job_interval;
-        if is_new_tip {
-            self.numbers.advance_tip();
-        }
-        if is_new_tip || due <= now.instant {
-            self.own.remove(&id);
+        if miner.bridge.is_new_tip(work) || due <= now.instant {
             return self.give_work(id, work, now);
         }
-        let due = self.pace(id, due);
-        self.own.insert(id, (due, work.clone()));
+        miner.paced_work = Some(work.clone());
+        self.pace(id, due);
     }
 
-    /// Spreads a job that is no news of a block over all miners.
-    fn pace_all(&mut self, now: Now) {
-        let count = u32::try_from(self.miners.len()).unwrap_or(u32::MAX).max(1);
+    /// Spreads a job that is no news of a block over the miners that are to get it.
+    fn pace_all(&mut self, ids: &[MinerId], now: Now) {
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
         let step = self.config.pace / count;
         let interval = self.config.min_job_interval;
-        let miners = self.miners.iter().zip(0_u32..);
-        let due: Vec<_> = miners
-            .map(|((id, miner), index)| {
+        for (id, index) in ids.iter().zip(0_u32..) {
+            if let Some(miner) = self.miners.find(*id) {
                 let spread = now.instant + step.saturating_mul(index);
-                (id, spread.max(miner.refreshed_at + interval))
-            })
-            .collect();
-        // Those that wait for an earlier job get this one in its stead, at the time of that one.
-        let waiting: std::collections::BTreeSet<_> = self.paced.iter().map(|(_, id)| *id).collect();
-        for (id, due) in due {
-            if !waiting.contains(&id) {
-                let _ = self.pace(id, due);
+                self.pace(*id, spread.max(miner.refreshed_at + interval));
             }
         }
         self.send_paced(now);
     }
 
-    /// Gives the time that it is rounded to.
-    fn pace(&mut self, id: MinerId, due: Instant) -> Instant {
-        let step = u64::try_from(PACE_STEP.as_micros()).unwrap_or(1);
-        let rounded = Instant::from_micros(due.as_micros() / step * step);
-        self.paced.insert((rounded, id));
-        rounded
+    /// A job waits for its time. One that waits already gives way to it, at the time of that one.
+    fn pace(&mut self, id: MinerId, due: Instant) {
+        let miner = self.miners.find_mut(id);
+        if let Some(miner) = miner.filter(|miner| miner.paced_at.is_none()) {
+            let step = u64::try_from(PACE_STEP.as_micros()).unwrap_or(1);
+            let rounded = Instant::from_micros(due.as_micros() / step * step);
+            miner.paced_at = Some(rounded);
+            self.paced.insert((rounded, id));
+        }
+    }
+
+    /// A miner has nothing coming.
+    pub(super) fn unpace(&mut self, id: MinerId) {
+        let Some(miner) = self.miners.find_mut(id) else {
+            return;
+        };
+        miner.paced_work = None;
+        if let Some(at) = miner.paced_at.take() {
+            self.paced.remove(&(at, id));
+        }
     }
 
     pub(super) fn send_paced(&mut self, now: Now) {
-        // A miner that is gone, or got its job otherwise, has nothing coming.
         while let Some((at, id)) = self.paced.first().copied() {
             if at > now.instant {
                 break;
             }
+            let work = self
+                .miners
+                .find_mut(id)
+                .and_then(|miner| match miner.source {
+                    Source::Nowhere => None,
+                    Source::Common(link) => self.links.get(&link)?.work.clone(),
+                    Source::Own(_) => miner.paced_work.take(),
+                });
             self.paced.pop_first();
-            let work = if self.is_aggregated() {
-                self.used
-                    .and_then(|link| self.links.get(&link)?.work.clone())
-            } else {
-                let is_due = self.own.get(&id).is_some_and(|(due, _)| *due <= at);
-                let own = is_due.then(|| self.own.remove(&id)).flatten();
-                own.map(|(_, work)| work)
-            };
+            self.unpace(id);
             if let Some(work) = work {
                 self.give_work(id, &work, now);
             }
@@ -208,46 +266,73 @@ impl Proxy {
         self.update_at = Some(at);
     }
 
-    /// Hashes a second of all miners; of those not known yet what the operator thinks they have.
-    pub(super) fn nominal_hashrate(&self, now: Now) -> f32 {
+    /// What the miners of each link can do together, and the least that one of them can be asked for.
+    fn loads(&self, now: Now) -> BTreeMap<LinkId, Load> {
         let nominal = self.config.bridge.nominal_hashrate;
-        let each = self.miners.iter().filter_map(|(_, miner)| {
-            let is_there = miner.bridge.session().is_working() || miner.subscribe.is_some();
-            let estimate = miner.bridge.hashrate(now);
-            is_there.then_some(if estimate > 0.0 { estimate } else { nominal })
-        });
+        let mut loads: BTreeMap<LinkId, Load> = BTreeMap::new();
+        for (_, miner) in self.miners.iter() {
+            let Some(link) = miner.link.filter(|_| miner.is_counted()) else {
+                continue;
+            };
+            let load = loads.entry(link).or_default();
+            load.hashrate += miner.hashrate(nominal, now);
+            if miner.bridge.session().is_working() {
+                load.max_target = load.max_target.min(miner.bridge.max_target());
+            }
+        }
+        loads
+    }
+
+    /// Hashes a second that an upstream is to expect on the channel that is everyone's: those of its miners, or its part of
+    /// all if it is not used yet.
+    pub(super) fn expected_hashrate(&self, id: LinkId, now: Now) -> f32 {
+        if self.used.contains(&id) {
+            let load = self.loads(now).remove(&id);
+            return load.unwrap_or_default().hashrate as f32;
+        }
+        let nominal = self.config.bridge.nominal_hashrate;
+        let miners = self.miners.iter().filter(|(_, miner)| miner.is_counted());
         // Not a sum: that of nothing is -0, which upstreams may take for less than nothing.
-        each.fold(0.0, |sum: f64, each| sum + each) as f32
+        let all = miners.fold(0.0, |sum, (_, miner)| sum + miner.hashrate(nominal, now));
+        (all * self.part_of(id)) as f32
+    }
+
+    /// The part of all work that an upstream is to have when it is used beside those that are.
+    fn part_of(&self, id: LinkId) -> f64 {
+        let config = |id: &LinkId| {
+            let upstream = self.upstreams.get(self.links.get(id)?.upstream)?;
+            Some(&upstream.config)
+        };
+        let Some(own) = config(&id) else {
+            return 1.0;
+        };
+        let beside = self.used.iter().filter_map(config);
+        let beside = beside.filter(|other| other.priority == own.priority && !other.is_drained);
+        let sum: f64 = beside.map(|other| f64::from(other.weight)).sum();
+        let weight = f64::from(own.weight);
+        if sum + weight > 0.0 {
+            weight / (sum + weight)
+        } else {
+            1.0
+        }
     }
 
     pub(super) fn tell_hashrates(&mut self, now: Now) {
         self.told_at = now.instant;
         self.update_at = (self.miners.len() > 0).then(|| now.instant + REVIEW_INTERVAL);
-        if self.is_aggregated() {
-            self.tell_common_hashrate(now);
-        } else {
-            self.miners
-                .ids()
-                .into_iter()
-                .for_each(|id| self.tell_own_hashrate(id, now));
+        let mut loads = self.loads(now);
+        for id in self.used.clone() {
+            let load = loads.remove(&id).unwrap_or_default();
+            self.tell_common_hashrate(id, &load, now);
+        }
+        for id in self.miners.ids() {
+            self.tell_own_hashrate(id, now);
         }
     }
 
-    /// The easiest target that all miners can do with: the least that one of them can be asked for.
-    fn common_max_target(&self) -> Target {
-        let miners = self.miners.iter();
-        let working = miners.filter(|(_, miner)| miner.bridge.session().is_working());
-        let targets = working.map(|(_, miner)| miner.bridge.max_target());
-        targets.min().unwrap_or(Target::MAX)
-    }
-
-    fn tell_common_hashrate(&mut self, now: Now) {
-        let nominal_hash_rate = self.nominal_hashrate(now);
-        let limit = self.common_max_target();
-        let Some(id) = self.used else {
-            return;
-        };
-        let Some(link) = self.links.get_mut(&id) else {
+    fn tell_common_hashrate(&mut self, id: LinkId, load: &Load, now: Now) {
+        let nominal_hash_rate = load.hashrate as f32;
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_aggregated) else {
             return;
         };
         let Some(channel_id) = link.common_channel() else {
@@ -256,6 +341,7 @@ impl Proxy {
         let Some(session) = &mut link.session else {
             return;
         };
+        let limit = load.max_target;
         let max_target = max_target(session, channel_id, limit, link.told_max_target);
         let is_limit_new = max_target != link.told_max_target;
         if !is_limit_new && !is_news(link.told_hashrate, nominal_hash_rate) {
@@ -277,7 +363,7 @@ impl Proxy {
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        let Some(channel) = miner.channel else {
+        let Source::Own(channel) = miner.source else {
             return;
         };
         let link = self.links.get_mut(&channel.link);

@@ -41,12 +41,14 @@ pub(crate) fn config(mode: ChannelMode, upstreams: usize) -> ProxyConfig {
     ProxyConfig {
         upstreams: upstreams
             .zip(["farm-a", "farm-b", "farm-c"])
-            .map(|(host, identity)| UpstreamConfig {
+            .zip(0..)
+            .map(|((host, identity), priority)| UpstreamConfig {
                 user_identity: Some(identity.to_owned()),
+                mode,
+                priority,
                 ..UpstreamConfig::new(host, 3333)
             })
             .collect(),
-        mode,
         bridge: BridgeConfig {
             server: ServerConfig::default(),
             vardiff: VardiffConfig {
@@ -315,6 +317,17 @@ impl World {
             places: BTreeMap::new(),
             peers: BTreeMap::new(),
         }
+    }
+
+    /// Another configuration; gives the places of its upstreams. New ones are well.
+    pub(crate) fn reconfigure(&mut self, config: ProxyConfig) -> Vec<usize> {
+        let places = self.proxy.reconfigure(Arc::new(config), self.now).unwrap();
+        let last = places.iter().max().copied().unwrap_or_default();
+        while self.upstreams.len() <= last {
+            self.upstreams.push(Upstream::new());
+        }
+        self.run();
+        places
     }
 
     pub(crate) fn with(mode: ChannelMode, upstreams: usize) -> Self {
@@ -693,11 +706,22 @@ impl World {
         self.proxy.snapshot(self.now)
     }
 
-    /// The upstream that is used.
+    /// The upstream that is used, the first if there are several.
     pub(crate) fn used(&self) -> Option<usize> {
-        let upstreams = self.snapshot().upstreams;
-        let mut standing = upstreams.iter().map(|upstream| upstream.standing);
-        standing.position(|standing| standing == UpstreamStanding::Used)
+        self.all_used().first().copied()
+    }
+
+    /// The upstreams that are used.
+    pub(crate) fn all_used(&self) -> Vec<usize> {
+        let upstreams = self.snapshot().upstreams.into_iter().enumerate();
+        let used = upstreams.filter(|(_, upstream)| upstream.standing == UpstreamStanding::Used);
+        used.map(|(index, _)| index).collect()
+    }
+
+    /// How many miners each upstream has.
+    pub(crate) fn division(&self) -> Vec<usize> {
+        let upstreams = self.snapshot().upstreams.into_iter();
+        upstreams.map(|upstream| upstream.miners).collect()
     }
 
     /// The one connection to an upstream.

@@ -55,7 +55,10 @@ fn check(spoil: impl Fn(&mut Upstream), reason: Option<&str>) {
 /// Which upstreams were used, one after the other.
 fn uses(world: &World) -> Vec<Option<usize>> {
     let used = |note: &Note| match note {
-        Note::Uses(index) => Some(*index),
+        Note::Uses(indices) => {
+            assert!(indices.len() <= 1, "{indices:?}");
+            Some(indices.first().copied())
+        }
         _ => None,
     };
     world.notes.iter().filter_map(used).collect()

@@ -28,6 +28,10 @@ pub(super) async fn run(
     };
     let upstream = UpstreamConfig {
         user_identity: Some(args.shape.user.clone()),
+        mode: match args.per_miner {
+            true => ChannelMode::PerMiner,
+            false => ChannelMode::Aggregated,
+        },
         ..UpstreamConfig::new(&pool.host, pool.port)
     };
     let config = Config {
@@ -36,7 +40,7 @@ pub(super) async fn run(
         ..Config::new(
             SocketAddr::from(([127, 0, 0, 1], 0)),
             vec![security],
-            rules(upstream, args.per_miner),
+            rules(upstream),
         )
     };
     let translator = Proxy::start(config, shutdown)?;
@@ -53,14 +57,10 @@ pub(super) async fn run(
 }
 
 /// The usual rules, but for limits on lines, and difficulties that stay as easy as the pool's.
-fn rules(upstream: UpstreamConfig, per_miner: bool) -> ProxyConfig {
+fn rules(upstream: UpstreamConfig) -> ProxyConfig {
     let usual = ProxyConfig::default();
     ProxyConfig {
         upstreams: vec![upstream],
-        mode: match per_miner {
-            true => ChannelMode::PerMiner,
-            false => ChannelMode::Aggregated,
-        },
         bridge: BridgeConfig {
             server: ServerConfig {
                 max_lines_per_sec: u32::MAX,
