@@ -153,9 +153,9 @@ impl Proxy {
     fn session_ended(&mut self, id: LinkId, end: &UpstreamEnd, now: Now) {
         let upstream = self.links.get(&id).map(|link| link.upstream);
         if let UpstreamEnd::BrokenWord(_) = end
-            && let Some(upstream) = upstream.and_then(|at| self.upstreams.get_mut(at))
+            && let Some(counts) = upstream.and_then(|at| self.counts(at))
         {
-            *upstream.broken_words.entry(end.label()).or_default() += 1;
+            *counts.broken_words.entry(end.label()).or_default() += 1;
         }
         self.fail(id, end.to_string(), now);
     }

@@ -761,7 +761,7 @@ fn the_same_work_sent_again_starts_at_another_time() {
         let mut times = Vec::new();
         for difficulty in [1e-9, 2e-9, 4e-9, 1e-9] {
             let target = Target::from_difficulty(difficulty).unwrap();
-            let update = mining_sv2::UpdateChannel {
+            let update = UpdateChannel {
                 channel_id: id,
                 nominal_hash_rate: 0.0,
                 maximum_target: target.to_le_bytes().into(),
