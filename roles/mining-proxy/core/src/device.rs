@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use roles_logic_sv2::channels::server::{OpenRequest, ServerChannels};
-use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::clock::Now;
 use roles_logic_sv2::downstream::{
     ChannelOwner, CloseReason, DownstreamOutput, DownstreamSession, DownstreamTerms, JudgedShare,
     Outgoing,
@@ -12,6 +12,7 @@ use roles_logic_sv2::downstream::{
 use roles_logic_sv2::extranonce::ExtranoncePrefix;
 use roles_logic_sv2::job::RelayedWork;
 use roles_logic_sv2::messages::{ForeignFrame, ForwardedFrame};
+use roles_logic_sv2::share::RejectReason;
 use roles_logic_sv2::target::Difficulty;
 
 use crate::miner::MinerId;
@@ -63,7 +64,9 @@ pub(crate) enum DeviceEvent {
     Judged {
         channel_id: u32,
         sequence_number: u32,
-        credit: Option<Difficulty>,
+        outcome: Result<Difficulty, RejectReason>,
+        /// The connection that the job came on.
+        source: Option<u64>,
         share: Option<DeviceShare>,
     },
     /// The hash rate or the limit of a channel is another one.
@@ -90,7 +93,6 @@ pub struct Device {
     pub(crate) leaves: BTreeMap<u32, MinerId>,
     /// Requests that wait for an upstream.
     pub(crate) waiting: Vec<(MinerId, OpenRequest)>,
-    pub(crate) connected_at: Instant,
     pub(crate) is_woken: bool,
     events: VecDeque<DeviceEvent>,
     outputs: VecDeque<DeviceOutput>,
@@ -130,7 +132,8 @@ impl ChannelOwner for Notebook<'_> {
         self.0.push_back(DeviceEvent::Judged {
             channel_id: share.channel_id,
             sequence_number: share.sequence_number,
-            credit: credit.map(|credit| credit.difficulty),
+            outcome: verdict.outcome.map(|credit| credit.difficulty),
+            source: relayed.map(|(relayed, _)| relayed.source()),
             share: passed_on,
         });
     }
@@ -154,7 +157,6 @@ impl Device {
             session: DownstreamSession::new(terms, now),
             leaves: BTreeMap::new(),
             waiting: Vec::new(),
-            connected_at: now.instant,
             is_woken: false,
             events: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -253,4 +255,3 @@ impl Device {
         Some(self.waiting.swap_remove(at).1)
     }
 }
-

@@ -133,13 +133,6 @@ impl<T> Slots<T> {
         })
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SlotId<T>, &mut T)> {
-        self.slots.iter_mut().zip(0..).filter_map(|(slot, index)| {
-            let id = SlotId::new(index, slot.0);
-            Some((id, slot.1.as_deref_mut()?))
-        })
-    }
-
     pub(crate) fn ids(&self) -> Vec<SlotId<T>> {
         self.iter().map(|(id, _)| id).collect()
     }
@@ -156,7 +149,8 @@ mod tests {
         assert_eq!(slots.remove(one), Some("one"));
         let three = slots.insert("three");
         assert_eq!((three.index(), three == one), (one.index(), false));
-        assert_eq!((slots.find(one), slots.remove(one)), (None, None));
+        assert_eq!(slots.find(one), None);
+        assert_eq!(slots.remove(one), None);
         assert_eq!(slots.find(three), Some(&"three"));
         assert_eq!((slots.len(), slots.ids()), (2, vec![three, two]));
     }

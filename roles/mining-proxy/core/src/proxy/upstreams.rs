@@ -11,7 +11,7 @@ use const_sv2::EXTENSION_WORKER_IDENTITY;
 
 use super::{Connect, Note, Output, Proxy, Wake};
 use crate::link::{LEAVE_GRACE, Link, LinkId, LinkOutput};
-use crate::miner::{ChannelRef, MinerId, Source};
+use crate::miner::{ChannelRef, Face, MinerId, Source};
 use crate::upstream::Upstream;
 use stratum_translation::layout::Layout;
 
@@ -139,8 +139,12 @@ impl Proxy {
             match output {
                 UpstreamOutput::Send(message) => self.link_output(id, LinkOutput::Send(message)),
                 UpstreamOutput::Share(share) => self.link_output(id, LinkOutput::Share(share)),
-                // There are no standard channels, and nobody to hand frames on for.
-                UpstreamOutput::StandardShare(_) | UpstreamOutput::Forward(_) => {}
+                UpstreamOutput::StandardShare(share) => {
+                    self.link_output(id, LinkOutput::StandardShare(share));
+                }
+                UpstreamOutput::Forward(frame) => {
+                    self.link_output(id, LinkOutput::Forward(frame));
+                }
                 UpstreamOutput::Event(event) => self.handle_upstream(id, event, now),
                 UpstreamOutput::Close(end) => self.session_ended(id, &end, now),
             }
@@ -178,8 +182,10 @@ impl Proxy {
                     self.ready(id, now);
                 }
             }
-            UpstreamEvent::Foreign { .. } => {
-                if let Some(session) = self.session(id) {
+            UpstreamEvent::Foreign { channel_id, frame } => {
+                if !self.forward_down(id, channel_id, &frame, now)
+                    && let Some(session) = self.session(id)
+                {
                     session.ignore_frame();
                 }
             }
@@ -394,7 +400,7 @@ impl Proxy {
         for channel in link.channels.into_values() {
             channel
                 .lost()
-                .for_each(|miner| self.lost(Some(link.upstream), miner));
+                .for_each(|sent| self.lost(Some(link.upstream), sent, now));
         }
         for miner in self.miners.ids() {
             self.forget_of(miner, id, now);
@@ -409,7 +415,9 @@ impl Proxy {
             return;
         };
         let is_there = |of: Option<LinkId>| of == Some(link);
-        miner.bridge.forget_source(link.source());
+        if let Some(sv1) = miner.sv1_mut() {
+            sv1.bridge.forget_source(link.source());
+        }
         let is_lost = match miner.source {
             Source::Nowhere => is_there(miner.link),
             source => is_there(source.link()),
@@ -430,9 +438,14 @@ impl Proxy {
             miner.source = Source::Nowhere;
         }
         // It may have a channel elsewhere, and still the work of this one.
-        if is_lost || miner.bridge.source() == Some(link.source()) {
-            miner.bridge.cut_off(now);
+        let is_working_there = match &miner.face {
+            Face::Sv1(sv1) => sv1.bridge.source() == Some(link.source()),
+            Face::Device(leaf) => is_there(leaf.given.map(|given| given.channel.link)),
+        };
+        if is_lost || is_working_there {
+            self.cut_off(id, now);
             self.unpace(id);
         }
+        self.end_former_leaf_work(id, link, now);
     }
 }
