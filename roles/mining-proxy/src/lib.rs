@@ -7,7 +7,7 @@
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! use mining_proxy_core::{ProxyConfig, UpstreamConfig};
-//! use network_helpers_sv2::ClientSecurity;
+//! use network_helpers_sv2::{ClientSecurity, ServerSecurity};
 //! use stratum_mining_proxy::{Config, Proxy};
 //! use stratum_runtime::Shutdown;
 //!
@@ -15,7 +15,8 @@
 //!     upstreams: vec![UpstreamConfig::new("127.0.0.1", 9)],
 //!     ..ProxyConfig::default()
 //! };
-//! let config = Config::new(([127, 0, 0, 1], 0).into(), vec![ClientSecurity::Plain], rules);
+//! let address = ([127, 0, 0, 1], 0).into();
+//! let config = Config::for_devices(address, ServerSecurity::Plain, vec![ClientSecurity::Plain], rules);
 //! let shutdown = Shutdown::new();
 //! let proxy = Proxy::start(config, shutdown.clone())?;
 //! assert_ne!(proxy.local_addr().port(), 0);
@@ -28,13 +29,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config;
+mod device;
 mod front;
 mod link;
 mod miner;
+pub mod miners_config;
+mod program;
 mod server;
 pub mod upstreams_config;
 
+pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use front::SUMMARY_INTERVAL;
+pub use program::{ROLE, RunError, fixed_program_keys, main, run};
 pub use server::{
-    Config, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Proxy, Reloader, Snapshot, StartError, Watcher,
+    Config, DevicesListen, ListenKeys, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Proxy, Reloader,
+    Snapshot, StartError, Watcher,
 };

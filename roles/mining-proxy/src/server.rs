@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mining_proxy_core::{ConfigError, ProxyConfig};
-use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options};
+use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options, ServerSecurity};
 use stratum_runtime::config::sv1::{DEFAULT_BAN, TlsListen};
 use stratum_runtime::{
     AcceptLimits, Ban, BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, accept_loop,
-    bind, serve_lines,
+    bind, serve, serve_lines,
 };
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+use crate::device::Device;
 use crate::front::{Front, Order, Orders};
 use crate::miner::Miner;
 
@@ -33,13 +34,41 @@ pub const MAX_OUTBOUND_LEN: usize = 16 * 1024 * 1024;
 /// Orders that may wait for one thread; who gives one more waits too.
 const MAX_ORDERS: usize = 64;
 
+/// Where Sv2 devices connect.
+#[derive(Clone, Debug)]
+pub struct DevicesListen {
+    /// Address; port 0 chooses a free one.
+    pub address: SocketAddr,
+    /// How connections are secured.
+    pub security: ServerSecurity,
+    /// Limits and deadlines of connections.
+    pub options: Options,
+    /// How long an address is banned whose device broke the rules; zero for not at all.
+    pub ban: Duration,
+}
+
+/// Which keys of the configuration hold the addresses, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenKeys {
+    /// That of [`Config::devices`].
+    pub devices: &'static str,
+    /// That of [`Config::listen`].
+    pub sv1: &'static str,
+    /// That of [`Config::tls`].
+    pub tls: &'static str,
+}
+
 /// What a proxy in this process needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where miners connect; port 0 chooses a free one.
-    pub listen: SocketAddr,
+    /// Where Sv2 devices connect; nowhere when `None`.
+    pub devices: Option<DevicesListen>,
+    /// Where Sv1 miners connect; nowhere when `None`. Port 0 chooses a free one.
+    pub listen: Option<SocketAddr>,
     /// Where they connect through TLS.
     pub tls: Option<TlsListen>,
+    /// What all of that is called.
+    pub keys: ListenKeys,
     /// How the connection to each upstream is secured, in the order of the rules' upstreams.
     pub security: Vec<ClientSecurity>,
     /// Limits and deadlines of connections to upstreams.
@@ -57,11 +86,48 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for a listener at `listen`; `security` has an entry for each upstream of the rules.
-    pub fn new(listen: SocketAddr, security: Vec<ClientSecurity>, rules: ProxyConfig) -> Self {
+    /// The defaults for Sv1 miners at `listen`; `security` has an entry for each upstream of the rules.
+    pub fn for_sv1(listen: SocketAddr, security: Vec<ClientSecurity>, rules: ProxyConfig) -> Self {
         Self {
-            listen,
+            listen: Some(listen),
+            ..Self::new(security, rules)
+        }
+    }
+
+    /// The defaults for Sv2 devices at `address`.
+    pub fn for_devices(
+        address: SocketAddr,
+        device_security: ServerSecurity,
+        security: Vec<ClientSecurity>,
+        rules: ProxyConfig,
+    ) -> Self {
+        let devices = DevicesListen {
+            address,
+            security: device_security,
+            // They are silent until they find something.
+            options: Options {
+                idle_timeout: None,
+                ..Options::default()
+            },
+            ban: DEFAULT_BAN,
+        };
+        Self {
+            devices: Some(devices),
+            ..Self::new(security, rules)
+        }
+    }
+
+    /// The defaults without any listener.
+    pub fn new(security: Vec<ClientSecurity>, rules: ProxyConfig) -> Self {
+        Self {
+            devices: None,
+            listen: None,
             tls: None,
+            keys: ListenKeys {
+                devices: "listen.address",
+                sv1: "listen.address",
+                tls: "tls.address",
+            },
             security,
             upstream_options: Options {
                 handshake_timeout: rules.answer_timeout,
@@ -97,6 +163,9 @@ pub enum StartError {
     /// There is no upstream, or not one way to secure each.
     #[error("no upstream is configured; add one with its url")]
     NoUpstream,
+    /// There is no listener.
+    #[error("nobody could connect: configure an address to listen on")]
+    NoListener,
     /// The operating system refuses a thread or what belongs to a listener.
     #[error("cannot start the threads for miners: {0}; check the limits of this user (ulimit -u)")]
     System(#[from] std::io::Error),
@@ -134,8 +203,7 @@ pub(crate) struct Context {
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    local_addr: SocketAddr,
-    tls_addr: Option<SocketAddr>,
+    addrs: Addrs,
     watcher: Watcher,
     task: JoinHandle<()>,
 }
@@ -147,12 +215,8 @@ impl Proxy {
     /// [`StartError`], whose message says what to do.
     pub fn start(config: Config, shutdown: Shutdown) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = bind(config.listen, "listen.address")?;
-        let local_addr = listener.local_addr()?;
-        let tls = config.tls.as_ref();
-        let tls = tls.map(|tls| bind(tls.address, "listen.tls_address"));
-        let tls = tls.transpose()?;
-        let tls_addr = tls.as_ref().map(TcpListener::local_addr).transpose()?;
+        let listeners = listen(&config)?;
+        let addrs = Addrs::of(&listeners);
 
         let cores = CoreRuntimes::new(Some(config.threads), &shutdown)?;
         let context = Arc::new(Context {
@@ -174,24 +238,36 @@ impl Proxy {
             context: context.clone(),
             orders: orders.into(),
         };
-        tracing::info!(%local_addr, tls_addr = tls_addr.map(tracing::field::display), "listening for miners");
-        let task = tokio::spawn(serve_all(listener, tls, cores, context));
+        for (port, addr) in &addrs.0 {
+            tracing::info!(%addr, port = port.name(), "listening");
+        }
+        let task = tokio::spawn(serve_all(listeners, cores, context));
         Ok(Self {
-            local_addr,
-            tls_addr,
+            addrs,
             watcher,
             task,
         })
     }
 
-    /// The address it listens on, with the port that the operating system chose for port 0.
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// The address of its first listener: that for Sv2 devices, or else that for Sv1 miners.
+    pub fn local_addr(&self) -> SocketAddr {
+        let first = self.addrs.0.first();
+        first.map_or(([0, 0, 0, 0], 0).into(), |(_, addr)| *addr)
     }
 
-    /// The address it listens on for TLS.
-    pub const fn tls_addr(&self) -> Option<SocketAddr> {
-        self.tls_addr
+    /// The address that it listens on for Sv2 devices, with the port that the operating system chose for port 0.
+    pub fn devices_addr(&self) -> Option<SocketAddr> {
+        self.addrs.of_port(Port::Devices)
+    }
+
+    /// The same for Sv1 miners.
+    pub fn sv1_addr(&self) -> Option<SocketAddr> {
+        self.addrs.of_port(Port::Sv1)
+    }
+
+    /// The same for Sv1 miners that come through TLS.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.addrs.of_port(Port::Tls)
     }
 
     /// A handle to see how it is doing, as long as that is needed.
@@ -281,6 +357,9 @@ impl Reloader {
         if tls_address(&config) != tls_address(start) {
             config.tls.clone_from(&start.tls);
         }
+        if devices_address(&config) != devices_address(start) {
+            config.devices.clone_from(&start.devices);
+        }
         let config = Arc::new(config);
         for thread in &**orders {
             let (sender, answer) = oneshot::channel();
@@ -294,6 +373,68 @@ impl Reloader {
         }
         Ok(later)
     }
+}
+
+/// Who comes to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    Devices,
+    Sv1,
+    Tls,
+}
+
+impl Port {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Devices => "Sv2 devices",
+            Self::Sv1 => "Sv1 miners",
+            Self::Tls => "Sv1 miners through TLS",
+        }
+    }
+}
+
+/// The addresses of all listeners.
+#[derive(Clone, Debug)]
+struct Addrs(Vec<(Port, SocketAddr)>);
+
+impl Addrs {
+    fn of(listeners: &[(Port, TcpListener)]) -> Self {
+        let addrs = listeners.iter();
+        Self(
+            addrs
+                .filter_map(|(port, listener)| Some((*port, listener.local_addr().ok()?)))
+                .collect(),
+        )
+    }
+
+    fn of_port(&self, port: Port) -> Option<SocketAddr> {
+        let found = self.0.iter().find(|(of, _)| *of == port);
+        found.map(|(_, addr)| *addr)
+    }
+}
+
+/// All listeners that are configured.
+fn listen(config: &Config) -> Result<Vec<(Port, TcpListener)>, StartError> {
+    let keys = config.keys;
+    let wanted = [
+        (Port::Devices, devices_address(config), keys.devices),
+        (Port::Sv1, config.listen, keys.sv1),
+        (Port::Tls, tls_address(config), keys.tls),
+    ];
+    let mut listeners = Vec::new();
+    for (port, address, key) in wanted {
+        if let Some(address) = address {
+            listeners.push((port, bind(address, key)?));
+        }
+    }
+    if listeners.is_empty() {
+        return Err(StartError::NoListener);
+    }
+    Ok(listeners)
+}
+
+fn devices_address(config: &Config) -> Option<SocketAddr> {
+    config.devices.as_ref().map(|devices| devices.address)
 }
 
 /// Whether a proxy can run as this says.
@@ -315,8 +456,12 @@ fn tls_address(config: &Config) -> Option<SocketAddr> {
 fn fixed_keys(start: &Config, new: &Config) -> Vec<&'static str> {
     let (old_accept, accept) = (&start.accept, &new.accept);
     let keys = [
-        ("listen.address", start.listen != new.listen),
-        ("tls.address", tls_address(start) != tls_address(new)),
+        (
+            start.keys.devices,
+            devices_address(start) != devices_address(new),
+        ),
+        (start.keys.sv1, start.listen != new.listen),
+        (start.keys.tls, tls_address(start) != tls_address(new)),
         ("program.threads", start.threads != new.threads),
         (
             "connections.total",
@@ -357,48 +502,94 @@ async fn keep(context: Arc<Context>, orders: Orders) {
 }
 
 async fn serve_all(
-    listener: TcpListener,
-    tls: Option<TcpListener>,
+    listeners: Vec<(Port, TcpListener)>,
     cores: CoreRuntimes,
     context: Arc<Context>,
 ) {
-    let plain = serve_on(listener, false, &cores, &context);
-    match tls {
-        Some(tls) => {
-            let tls = serve_on(tls, true, &cores, &context);
-            tokio::join!(plain, tls);
-        }
-        None => plain.await,
+    let cores = Arc::new(cores);
+    let mut tasks = JoinSet::new();
+    for (port, listener) in listeners {
+        let (context, cores) = (context.clone(), cores.clone());
+        tasks.spawn(async move {
+            let (gate, shutdown) = (context.gate.clone(), context.shutdown.clone());
+            let serve = move |stream, peer| serve_port(context.clone(), port, stream, peer);
+            accept_loop(listener, gate, &cores, &shutdown, serve).await;
+        });
     }
+    tasks.join_all().await;
+    drop(context);
+    let Some(cores) = Arc::into_inner(cores) else {
+        return;
+    };
     // Joining threads blocks; the last of them ends when all its connections are closed.
     let _ = tokio::task::spawn_blocking(move || cores.join()).await;
 }
 
-async fn serve_on(
-    listener: TcpListener,
-    is_tls: bool,
-    cores: &CoreRuntimes,
-    context: &Arc<Context>,
-) {
-    let (gate, shutdown) = (context.gate.clone(), context.shutdown.clone());
-    let context = context.clone();
-    let serve = move |stream, peer| serve(context.clone(), is_tls, stream, peer);
-    accept_loop(listener, gate, cores, &shutdown, serve).await;
-}
-
-async fn serve(context: Arc<Context>, is_tls: bool, stream: TcpStream, peer: SocketAddr) {
+async fn serve_port(context: Arc<Context>, port: Port, stream: TcpStream, peer: SocketAddr) {
     // The thread ends, or its front is not there yet, which is a moment after the start.
     let Some(front) = FRONT.with_borrow(Option::clone) else {
         return;
     };
+    match port {
+        // In boxes, as each would otherwise be part of every task that serves the other.
+        Port::Devices => Box::pin(serve_device(&context, &front, stream, peer)).await,
+        Port::Sv1 | Port::Tls => {
+            Box::pin(serve_miner(
+                &context,
+                &front,
+                port == Port::Tls,
+                stream,
+                peer,
+            ))
+            .await;
+        }
+    }
+}
+
+async fn serve_device(context: &Context, front: &Rc<Front>, stream: TcpStream, peer: SocketAddr) {
+    let config = front.config();
+    let Some(listen) = config.devices.clone() else {
+        return;
+    };
+    // It may be long until this connection ends.
+    drop(config);
+    let session = || Device::new(front, peer);
+    let (security, options) = (&listen.security, listen.options);
+    serve(
+        stream,
+        peer,
+        security,
+        options,
+        front.clock,
+        &context.closed,
+        session,
+    )
+    .await;
+}
+
+async fn serve_miner(
+    context: &Context,
+    front: &Rc<Front>,
+    is_tls: bool,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let config = front.config();
     let tls = config.tls.as_ref().filter(|_| is_tls);
     let tls = tls.map(|tls| tls.server.clone());
     let options = config.connection;
     // It may be long until this connection ends.
     drop(config);
-    let session = || Miner::new(&front, peer);
+    let session = || Miner::new(front, peer);
     let clock = front.clock;
-    let closed = &context.closed;
-    serve_lines(stream, peer, tls.as_ref(), options, clock, closed, session).await;
+    serve_lines(
+        stream,
+        peer,
+        tls.as_ref(),
+        options,
+        clock,
+        &context.closed,
+        session,
+    )
+    .await;
 }

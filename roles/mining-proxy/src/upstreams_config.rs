@@ -32,6 +32,7 @@ pub struct RawUpstream {
     user_identity: Option<String>,
     payout: String,
     payout_min_percent: u8,
+    mode: Option<String>,
     priority: Option<u32>,
     weight: u32,
     drain: bool,
@@ -54,6 +55,7 @@ impl Default for RawUpstream {
             user_identity: None,
             payout: String::new(),
             payout_min_percent: DEFAULT_PAYOUT_MIN_PERCENT,
+            mode: None,
             priority: None,
             weight: 1,
             drain: false,
@@ -105,11 +107,11 @@ pub fn check_upstreams(
 pub fn channel_mode(key: &str, text: &str) -> Result<ChannelMode, Invalid> {
     match text {
         "aggregated" => Ok(ChannelMode::Aggregated),
-        "per-miner" => Ok(ChannelMode::PerMiner),
+        "per-miner" | "transparent" => Ok(ChannelMode::PerMiner),
         other => Err(Invalid::new(
             key,
             format!("is `{other}`"),
-            "write \"aggregated\" or \"per-miner\"",
+            "write \"aggregated\", or \"per-miner\" which is also called \"transparent\"",
         )),
     }
 }
@@ -117,10 +119,14 @@ pub fn channel_mode(key: &str, text: &str) -> Result<ChannelMode, Invalid> {
 impl RawUpstream {
     fn check(
         &self,
-        mode: ChannelMode,
+        usual_mode: ChannelMode,
         position: u32,
     ) -> Result<(UpstreamConfig, ClientSecurity), Invalid> {
         const URL: &str = "upstreams.url";
+        let mode = match &self.mode {
+            Some(mode) => channel_mode("upstreams.mode", mode)?,
+            None => usual_mode,
+        };
         let Some(url) = &self.url else {
             let fix = "write stratum2+tcp://host:port/KEY, as the pool publishes it";
             return Err(Invalid::new(URL, "is missing", fix));

@@ -357,7 +357,7 @@ fn translator_config(
     };
     rules.bridge.vardiff = vardiff(args);
     rules.bridge.nominal_hashrate = CORE_HASHRATE;
-    stratum_mining_proxy::Config::new(listen, vec![security], rules)
+    stratum_mining_proxy::Config::for_sv1(listen, vec![security], rules)
 }
 
 fn miner(args: &DemoArgs, number: u16, pool: Endpoint) -> stratum_mining_device::Config {

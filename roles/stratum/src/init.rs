@@ -27,6 +27,8 @@ pub enum Role {
     Pool,
     /// The translator.
     Translator,
+    /// The mining proxy.
+    Proxy,
     /// The template provider.
     TemplateProvider,
     /// The CPU miner.
@@ -39,6 +41,7 @@ impl Role {
         match self {
             Self::Pool => stratum_pool::DEFAULT_CONFIG,
             Self::Translator => stratum_translator::DEFAULT_CONFIG,
+            Self::Proxy => stratum_mining_proxy::DEFAULT_CONFIG,
             Self::TemplateProvider => stratum_template_provider::DEFAULT_CONFIG,
             Self::Miner => stratum_mining_device::DEFAULT_CONFIG,
         }

@@ -21,7 +21,7 @@ pub mod demo;
 pub mod init;
 pub mod keys;
 
-/// Stratum V2: pool, translator, template provider, miner, and a demo of all of them
+/// Stratum V2: pool, translator, mining proxy, template provider, miner, and a demo
 #[derive(Debug, Parser)]
 #[command(name = "stratum", version)]
 pub struct Cli {
@@ -39,6 +39,8 @@ pub enum Command {
     Pool(ConfigArgs),
     /// Put Sv1 miners on Stratum V2 pools
     Translator(ConfigArgs),
+    /// Put the devices of a farm on Stratum V2 pools, behind few connections
+    Proxy(ConfigArgs),
     /// Give block templates of a Bitcoin node to pools and job declarators
     TemplateProvider(ConfigArgs),
     /// Mine on this machine's processor, for a Stratum V2 or V1 server
@@ -68,6 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => return demo::run(&args),
         Command::Pool(args) => stratum_pool::main(&args)?,
         Command::Translator(args) => stratum_translator::main(&args)?,
+        Command::Proxy(args) => stratum_mining_proxy::main(&args)?,
         Command::TemplateProvider(args) => stratum_template_provider::main(&args)?,
         Command::Miner(args) => stratum_mining_device::main(&args)?,
         Command::Load(args) => stratum_load::main(&args, &["load"])?,

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use stratum_mining_proxy::{Proxy, StartError};
+use stratum_mining_proxy::{Proxy, StartError, fixed_program_keys};
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::config::sections::ProgramSettings;
 use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program};
 use thiserror::Error;
 
@@ -50,7 +49,7 @@ pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError
     let translator = Proxy::start(config.translator, shutdown.clone())?;
     let reloader = translator.reloader();
     let take = move |new: ProgramConfig| {
-        let (reloader, later) = (reloader.clone(), fixed_keys(&program, &new.program));
+        let (reloader, later) = (reloader.clone(), fixed_program_keys(&program, &new.program));
         async move {
             let keys = reloader.reload(new.translator).await?;
             Ok::<_, StartError>([keys, later].concat())
@@ -60,14 +59,4 @@ pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError
     translator.join().await;
     shutdown.end();
     Ok(())
-}
-
-/// Keys that say something else, and that a program follows from its start only.
-fn fixed_keys(start: &ProgramSettings, new: &ProgramSettings) -> Vec<&'static str> {
-    let keys = [
-        ("program.log", start.log_level != new.log_level),
-        ("program.grace_secs", start.grace != new.grace),
-    ];
-    let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
-    changed.map(|(key, _)| key).collect()
 }

@@ -256,7 +256,7 @@ pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> ProxyServer
         ..ProxyConfig::default()
     };
     let security = vec![client_security(); pools.len()];
-    ProxyServerConfig::new(ANYWHERE, security, rules)
+    ProxyServerConfig::for_sv1(ANYWHERE, security, rules)
 }
 
 impl Running<Proxy> {

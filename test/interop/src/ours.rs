@@ -113,7 +113,7 @@ impl<N: Node> Home<N> {
     pub fn start_translator(&self, rules: ProxyConfig) -> Proxy {
         let _inside = self.runtime.enter();
         let security = vec![client_security(); rules.upstreams.len()];
-        let config = stratum_mining_proxy::Config::new(any_port(), security, rules);
+        let config = stratum_mining_proxy::Config::for_sv1(any_port(), security, rules);
         Proxy::start(config, self.shutdown.clone()).expect("the translator starts")
     }
 

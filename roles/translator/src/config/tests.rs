@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use mining_proxy_core::ChannelMode;
 use network_helpers_sv2::ClientSecurity;
 use stratum_runtime::config::{Loader, check_template};
@@ -36,7 +38,7 @@ fn the_defaults_with_a_pool_are_the_defaults_of_the_rules() {
     assert!(without.contains("`upstreams`: names no pool"), "{without}");
     let config = load(&pool(""), &[]).unwrap().translator;
     let default = ProxyConfig::default();
-    assert_eq!(config.listen, ([127, 0, 0, 1], 3333).into());
+    assert_eq!(config.listen, Some(([127, 0, 0, 1], 3333).into()));
     assert_eq!(config.rules.failover, default.failover);
     assert_eq!(config.rules.bridge.server, default.bridge.server);
     assert_eq!(config.rules.bridge.vardiff, default.bridge.vardiff);

@@ -37,7 +37,7 @@ pub(super) async fn run(
     let config = Config {
         accept: everyone(),
         threads: threads(args).unwrap_or(NonZeroUsize::MIN),
-        ..Config::new(
+        ..Config::for_sv1(
             SocketAddr::from(([127, 0, 0, 1], 0)),
             vec![security],
             rules(upstream),
