@@ -659,7 +659,7 @@ impl Bridge {
             extranonce: &submit.extranonce2,
         };
         let context = ShareContext {
-            job: job.work.job(),
+            job: work.job().ok_or(Reject::JobNotFound)?,
             tip: work.tip(),
             is_stale: self.is_stale(&job.work),
             job_min_ntime: work.min_ntime(),

@@ -118,11 +118,12 @@ pub fn notify_of_work(
     ntime: u32,
 ) -> Result<Notify, MappingError> {
     let job = work.job().ok_or(MappingError::NoCoinbase)?;
+    let coinbase = job.coinbase().ok_or(MappingError::NoCoinbase)?;
     Ok(Notify {
         job_id: name.to_string(),
         prev_hash: work.tip().prev_hash,
-        coinbase_prefix: [job.coinbase().prefix(), hidden].concat(),
-        coinbase_suffix: job.coinbase().suffix().to_vec(),
+        coinbase_prefix: [coinbase.prefix(), hidden].concat(),
+        coinbase_suffix: coinbase.suffix().to_vec(),
         merkle_path: job.merkle_path().to_vec(),
         version: work.version(),
         nbits: work.tip().nbits,

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mining_proxy_core::{ConfigError, LinkId, MinerId, Note, Output, Proxy, Snapshot, Wake};
+use mining_proxy_core::{
+    ConfigError, DeviceId, LinkId, MinerId, Note, Output, Proxy, Snapshot, Wake,
+};
 use network_helpers_sv2::ClientSecurity;
 use roles_logic_sv2::clock::{Instant, Now};
 use stratum_runtime::{Shutdown, SystemClock, random_bytes};
@@ -34,13 +36,44 @@ pub(crate) enum Order {
 /// See [`Order`].
 pub(crate) type Orders = mpsc::Receiver<Order>;
 
+/// Tasks that can be woken, by the places of whom they serve.
+#[derive(Default)]
+struct Sleepers(RefCell<Vec<Option<Rc<Notify>>>>);
+
+impl Sleepers {
+    fn register(&self, index: usize) -> Rc<Notify> {
+        let wake = Rc::new(Notify::new());
+        let mut places = self.0.borrow_mut();
+        if places.len() <= index {
+            places.resize(index + 1, None);
+        }
+        if let Some(place) = places.get_mut(index) {
+            *place = Some(wake.clone());
+        }
+        wake
+    }
+
+    fn wake(&self, index: usize) {
+        if let Some(Some(wake)) = self.0.borrow().get(index) {
+            wake.notify_one();
+        }
+    }
+
+    fn forget(&self, index: usize) {
+        if let Some(place) = self.0.borrow_mut().get_mut(index) {
+            *place = None;
+        }
+    }
+}
+
 /// A thread's proxy, shared by the tasks of that thread.
 pub(crate) struct Front {
     core: RefCell<Proxy>,
     config: RefCell<Arc<Config>>,
     /// How the connection to each upstream is secured, by its index in the core.
     security: RefCell<Vec<ClientSecurity>>,
-    miners: RefCell<Vec<Option<Rc<Notify>>>>,
+    miners: Sleepers,
+    devices: Sleepers,
     links: RefCell<BTreeMap<LinkId, Rc<Notify>>>,
     /// Why each upstream failed last, and how often in a row.
     failures: RefCell<BTreeMap<usize, (String, u64)>>,
@@ -62,7 +95,8 @@ impl Front {
             core: RefCell::new(core),
             security: RefCell::new(config.security.clone()),
             config: RefCell::new(config),
-            miners: RefCell::default(),
+            miners: Sleepers::default(),
+            devices: Sleepers::default(),
             links: RefCell::default(),
             failures: RefCell::default(),
             looks_at: Cell::new(None),
@@ -120,7 +154,8 @@ impl Front {
     pub(crate) fn settle(self: &Rc<Self>) {
         while let Some(wake) = self.with(Proxy::poll_wake) {
             match wake {
-                Wake::Miner(id) => self.wake_miner(id),
+                Wake::Miner(id) => self.miners.wake(id.index()),
+                Wake::Device(id) => self.devices.wake(id.index()),
                 Wake::Link(id) => {
                     if let Some(link) = self.links.borrow().get(&id) {
                         link.notify_one();
@@ -149,31 +184,22 @@ impl Front {
         }
     }
 
-    /// A miner's place among those that can be woken.
+    /// An Sv1 miner's place among those that can be woken.
     pub(crate) fn register(&self, id: MinerId) -> Rc<Notify> {
-        let wake = Rc::new(Notify::new());
-        let mut miners = self.miners.borrow_mut();
-        if miners.len() <= id.index() {
-            miners.resize(id.index() + 1, None);
-        }
-        if let Some(place) = miners.get_mut(id.index()) {
-            *place = Some(wake.clone());
-        }
-        wake
-    }
-
-    fn wake_miner(&self, id: MinerId) {
-        let miners = self.miners.borrow();
-        if let Some(Some(wake)) = miners.get(id.index()) {
-            wake.notify_one();
-        }
+        self.miners.register(id.index())
     }
 
     pub(crate) fn forget_miner(&self, id: MinerId) {
-        let mut miners = self.miners.borrow_mut();
-        if let Some(place) = miners.get_mut(id.index()) {
-            *place = None;
-        }
+        self.miners.forget(id.index());
+    }
+
+    /// The same for devices.
+    pub(crate) fn register_device(&self, id: DeviceId) -> Rc<Notify> {
+        self.devices.register(id.index())
+    }
+
+    pub(crate) fn forget_device(&self, id: DeviceId) {
+        self.devices.forget(id.index());
     }
 
     pub(crate) fn forget_link(&self, id: LinkId) {

@@ -135,6 +135,10 @@ impl Shell<Link> for LinkShell {
         match output {
             LinkOutput::Send(message) => connection.queue_as(message.kind(), &message, &[]),
             LinkOutput::Share(share) => self.queue_share(&share, connection),
+            LinkOutput::StandardShare(share) => connection.queue(&share),
+            LinkOutput::Forward(frame) => {
+                connection.queue_raw(frame.extension_type, frame.msg_type, &frame.payload)
+            }
             LinkOutput::Close => Err(CloseReason::Finished),
         }
     }

@@ -9,10 +9,11 @@ use const_sv2::EXTENSION_WORKER_IDENTITY;
 use network_helpers_sv2::{ClientSecurity, Endpoint, Options, ServerSecurity};
 use pool_core::descriptor::DescriptorError;
 use pool_core::payout::{PayoutError, PoolPayouts};
-use pool_core::shard::{Deadlines, PoolConfig, Shard, ShardError};
+use pool_core::shard::{PoolConfig, Shard, ShardError};
 use pool_core::sv1::Sv1Config;
 use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::channels::server::ServerConfig;
+use roles_logic_sv2::downstream::{DEFAULT_MAX_WORKERS, Deadlines};
 use roles_logic_sv2::extensions::ExtensionPolicy;
 use roles_logic_sv2::extranonce::ExtranonceLayout;
 use roles_logic_sv2::share::ShareLimits;
@@ -247,7 +248,7 @@ impl Default for RawLimits {
         Self {
             channels_per_connection: channels.max_channels,
             payouts_per_thread: pool_core::shard::DEFAULT_MAX_PAYOUTS,
-            workers_per_connection: pool_core::shard::DEFAULT_MAX_WORKERS,
+            workers_per_connection: DEFAULT_MAX_WORKERS,
             shares_per_tip: channels.max_shares_per_tip,
             setup_timeout_secs: deadlines.setup.as_secs(),
             channel_timeout_secs: deadlines.first_channel.as_secs(),

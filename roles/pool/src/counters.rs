@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use binary_sv2::Str0255;
-use pool_core::downstream::{Discarded, Downstream};
+use pool_core::downstream::Downstream;
 use roles_logic_sv2::accounting::Slice;
+use roles_logic_sv2::downstream::Discarded;
 use roles_logic_sv2::share::RejectReason;
 
 /// Hashes that stand behind a share of difficulty 1.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use framing_sv2::Sv2Frame;
 use network_helpers_sv2::{CloseReason, Connection, Stream};
-use pool_core::downstream::{self, Downstream, Outgoing, Output};
+use pool_core::downstream::{Downstream, Output};
 use pool_core::shard::Shard;
 use roles_logic_sv2::channels::server::{BlockFound, PendingAck, ServerMessage};
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::downstream::{self, Outgoing};
 use roles_logic_sv2::template_client::ActiveTemplate;
 use stratum_runtime::{Core, Phase, Shell, SystemClock};
 use tokio::sync::{mpsc, watch};

@@ -14,10 +14,11 @@ use network_helpers_sv2::{
 };
 use noise_sv2::AuthoritySecretKey;
 use pool_core::payout::PoolPayouts;
-use pool_core::shard::{Deadlines, PoolConfig};
+use pool_core::shard::PoolConfig;
 use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::server::ServerConfig;
+use roles_logic_sv2::downstream::Deadlines;
 use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_mining_device::config::Sv1Config;
 use stratum_mining_device::workers::Effort;

@@ -124,7 +124,11 @@ fn check_root(
     extranonce: &[u8],
     expected: &Value,
 ) -> [u8; 32] {
-    let txid = job.coinbase().txid(extranonce_prefix, extranonce).unwrap();
+    let txid = job
+        .coinbase()
+        .unwrap()
+        .txid(extranonce_prefix, extranonce)
+        .unwrap();
     assert_eq!(to_hex(txid), text(expected, "coinbase_txid_le"));
     let root = job.merkle_root(extranonce_prefix, extranonce).unwrap();
     assert_eq!(to_hex(root), text(expected, "merkle_root"));
@@ -169,14 +173,14 @@ fn extended_jobs() {
             job.merkle_path().len() as u64,
             uint(expected, "merkle_path_len")
         );
-        check_parts(job.coinbase(), expected);
+        check_parts(job.coinbase().unwrap(), expected);
         let (prefix, extranonce) = (bytes(case, "extranonce_prefix"), bytes(case, "extranonce"));
-        let full = job.coinbase().with_witness(&prefix, &extranonce);
+        let full = job.coinbase().unwrap().with_witness(&prefix, &extranonce);
         assert_eq!(to_hex(&full), text(expected, "coinbase_tx_with_witness"));
         let stripped = strip_bip141(&full).unwrap();
         assert_eq!(to_hex(&stripped), text(expected, "coinbase_tx_stripped"));
-        let for_block = job.coinbase().for_block(&prefix, &extranonce);
-        let commits = job.coinbase().has_witness_commitment();
+        let for_block = job.coinbase().unwrap().for_block(&prefix, &extranonce);
+        let commits = job.coinbase().unwrap().has_witness_commitment();
         assert_eq!(for_block, if commits { full } else { stripped });
         let root = check_root(&job, &prefix, &extranonce, expected);
         check_share(&case["share"], root, job.version());
@@ -218,7 +222,7 @@ fn custom_jobs() {
         assert_eq!(message.min_ntime, u32_of(expected, "min_ntime"));
         let (prefix, extranonce) = (bytes(case, "extranonce_prefix"), bytes(case, "extranonce"));
         let job = Job::from_custom(&message, prefix.len() + extranonce.len()).unwrap();
-        check_parts(job.coinbase(), expected);
+        check_parts(job.coinbase().unwrap(), expected);
         check_root(&job, &prefix, &extranonce, expected);
     }
 }
@@ -306,7 +310,7 @@ fn check_transactions(case: &Value, job: &Job) {
             to_hex(sha256d(&committed)),
             text(case, "witness_commitment")
         );
-        let found = job.coinbase().has_witness_commitment();
+        let found = job.coinbase().unwrap().has_witness_commitment();
         assert_eq!(found, bool_of(case, "witness_commitment_in_coinbase"));
     }
 }
@@ -551,11 +555,11 @@ impl Channel {
         assert_eq!(job.version(), u32_of(given, "version"));
         if !is_standard {
             assert_eq!(
-                to_hex(job.coinbase().prefix()),
+                to_hex(job.coinbase().unwrap().prefix()),
                 text(given, "coinbase_tx_prefix")
             );
             assert_eq!(
-                to_hex(job.coinbase().suffix()),
+                to_hex(job.coinbase().unwrap().suffix()),
                 text(given, "coinbase_tx_suffix")
             );
             assert_eq!(job.merkle_path(), hashes(given, "merkle_path"));
@@ -669,6 +673,7 @@ fn check_verdict(channel: &Channel, verdict: &Verdict, share: &Value) {
         let coinbase = channel
             .job
             .coinbase()
+            .unwrap()
             .with_witness(&channel.extranonce_prefix, &extranonce);
         assert_eq!(
             to_hex(coinbase),

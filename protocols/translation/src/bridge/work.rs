@@ -1,6 +1,6 @@
-//! The work of an extended channel, ready to be sent to Sv1 miners.
+//! The work of a channel, ready to be sent to miners.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roles_logic_sv2::channels::client::Work;
 use roles_logic_sv2::clock::Now;
@@ -17,7 +17,6 @@ use crate::mapping::{JobName, MappingError, notify_of_work};
 #[derive(Debug)]
 pub struct ChannelWork {
     work: Work,
-    job: Arc<Job>,
     source: u64,
     name: u32,
     shown: usize,
@@ -25,28 +24,33 @@ pub struct ChannelWork {
     zeros: usize,
     /// The line as it is sent first, when many share it.
     line: Option<Arc<Sv1Job>>,
+    /// The job as Sv2 devices get it, made for the first of them.
+    relayed: OnceLock<Option<Arc<Job>>>,
 }
 
 impl ChannelWork {
-    /// Work for one miner. `source` is the owner's number of the connection that it comes from: a job goes stale when
+    /// Work for one miner. Of a standard channel only Sv2 devices can be served, see [`Self::relayed`]. `source` is the owner's number of the connection that it comes from: a job goes stale when
     /// its own source has another tip. `name` is what the job is called and must not come again soon, whatever the
     /// source; `shown` is the size of extranonce1 and extranonce2 together.
     ///
     /// # Errors
-    /// Work of a standard channel, or of one with less than `shown` bytes of extranonce.
+    /// Work of an extended channel with less than `shown` bytes of extranonce.
     pub fn new(work: Work, source: u64, name: u32, shown: usize) -> Result<Self, MappingError> {
-        let job = work.job().cloned().ok_or(MappingError::NoCoinbase)?;
         let available = work.extranonce_size();
-        let Some(zeros) = available.checked_sub(shown) else {
-            return Err(MappingError::ExtranonceTooShort { available, shown });
+        let zeros = match (work.job(), available.checked_sub(shown)) {
+            (Some(_), Some(zeros)) => zeros,
+            (Some(_), None) => {
+                return Err(MappingError::ExtranonceTooShort { available, shown });
+            }
+            (None, _) => 0,
         };
         Ok(Self {
-            job,
             source,
             name,
             shown,
             zeros,
             line: None,
+            relayed: OnceLock::new(),
             work,
         })
     }
@@ -54,7 +58,7 @@ impl ChannelWork {
     /// Work for many miners on one channel: its line is written once.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`]; work of a standard channel.
     pub fn shared(work: Work, source: u64, name: u32, shown: usize) -> Result<Self, MappingError> {
         let mut own = Self::new(work, source, name, shown)?;
         own.line = Some(own.write(0, own.work.min_ntime())?);
@@ -76,16 +80,21 @@ impl ChannelWork {
         self.shown
     }
 
+    /// The job as it is handed on to Sv2 devices, the same for all; `None` when its coinbase cannot be built.
+    pub fn relayed(&self) -> Option<&Arc<Job>> {
+        let make = || {
+            let relayed = Job::relayed(self.work.clone(), self.source, self.shown);
+            relayed.ok().map(Arc::new)
+        };
+        self.relayed.get_or_init(make).as_ref()
+    }
+
     pub(super) const fn is_of_channel_of(&self, other: &Self) -> bool {
         self.source == other.source && self.work.channel_id() == other.work.channel_id()
     }
 
     pub(super) const fn name(&self) -> u32 {
         self.name
-    }
-
-    pub(super) const fn job(&self) -> &Arc<Job> {
-        &self.job
     }
 
     /// What stands before extranonce1: the upstream's prefix and our zeros.

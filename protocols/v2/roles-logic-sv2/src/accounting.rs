@@ -84,6 +84,26 @@ impl ShareAccounting {
         }
     }
 
+    /// Counts a verdict on a share that somebody else acknowledges.
+    pub fn count(&mut self, verdict: &Verdict, now: Instant) {
+        self.blocks += u64::from(verdict.block.is_some());
+        let share = match &verdict.outcome {
+            Ok(share) => share,
+            Err(reason) => {
+                if let Some(count) = self.rejected.get_mut(reason.index()) {
+                    *count += 1;
+                }
+                return;
+            }
+        };
+        self.accepted += 1;
+        self.difficulty += share.difficulty;
+        self.last_share_at = Some(now);
+        self.hashrate.add(share.difficulty, now);
+        let hash = Target::from_le_bytes(share.hash);
+        self.best_hash = Some(self.best_hash.map_or(hash, |best| best.min(hash)));
+    }
+
     /// Books a verdict. Gives the slice that this share fills.
     ///
     /// `sequence_number` is the client's; it is echoed, not checked (MS-32).
@@ -93,22 +113,8 @@ impl ShareAccounting {
         verdict: &Verdict,
         now: Instant,
     ) -> Option<Slice> {
-        self.blocks += u64::from(verdict.block.is_some());
-        let share = match &verdict.outcome {
-            Ok(share) => share,
-            Err(reason) => {
-                if let Some(count) = self.rejected.get_mut(reason.index()) {
-                    *count += 1;
-                }
-                return None;
-            }
-        };
-        self.accepted += 1;
-        self.difficulty += share.difficulty;
-        self.last_share_at = Some(now);
-        self.hashrate.add(share.difficulty, now);
-        let hash = Target::from_le_bytes(share.hash);
-        self.best_hash = Some(self.best_hash.map_or(hash, |best| best.min(hash)));
+        self.count(verdict, now);
+        let share = verdict.outcome.as_ref().ok()?;
 
         let slice = self.open.get_or_insert(Slice {
             last_sequence_number: sequence_number,

@@ -10,7 +10,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use work::{JobKey, PayoutId, WorkState};
+pub use work::{JobKey, PayoutId, PayoutWork, WorkState, WorkTerms};
 
 /// The two kinds of channel that submit shares (5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -84,6 +84,32 @@ pub struct ExtranoncePrefix {
 }
 
 impl ExtranoncePrefix {
+    /// The same prefix with fewer bytes for the channel's number, which stands in its last `number_size` bytes, and zeros
+    /// behind it up to `size` bytes in all: for a channel with less room than others. `Err` when the number needs more.
+    ///
+    /// # Errors
+    /// The prefix as it was.
+    pub fn narrowed(self, number_size: usize, size: usize) -> Result<Self, Self> {
+        let needed = size_of::<u32>() - self.number.leading_zeros() as usize / 8;
+        let fits = needed <= number_size && number_size <= size && size <= self.bytes.len();
+        if !fits {
+            return Err(self);
+        }
+        let digits = self.number.to_be_bytes();
+        let skipped = digits.len().saturating_sub(number_size);
+        let zeros = number_size.saturating_sub(digits.len());
+        let mut bytes = [0; MAX_EXTRANONCE_PART_SIZE];
+        let places = bytes.iter_mut().skip(zeros);
+        for (place, digit) in places.zip(digits.iter().skip(skipped)) {
+            *place = *digit;
+        }
+        Ok(Self {
+            bytes,
+            size: size as u8,
+            number: self.number,
+        })
+    }
+
     /// The bytes to send as `extranonce_prefix`.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.size)).unwrap_or_default()
@@ -378,5 +404,30 @@ mod tests {
             allocator.allocate_extended(5).unwrap().as_bytes(),
             [255, 0, 1]
         );
+    }
+
+    #[test]
+    fn a_prefix_may_be_narrowed_as_far_as_its_number_fits() {
+        let layout = ExtranonceLayout {
+            full_size: 12,
+            server_id_size: 0,
+            channel_number_size: 4,
+            max_channels: 70_000,
+        };
+        let mut allocator = ExtranonceAllocator::new(layout, 0).unwrap();
+        let some = (0..=0x0102).map(|_| allocator.allocate_extended(8).unwrap());
+        let narrow = some.last().unwrap().narrowed(2, 2).unwrap();
+        assert_eq!(narrow.as_bytes(), [1, 2]);
+        let standard = narrow.narrowed(2, 8).unwrap();
+        assert_eq!(standard.as_bytes(), [1, 2, 0, 0, 0, 0, 0, 0]);
+        assert!(
+            standard.narrowed(1, 8).is_err(),
+            "two numbers would look alike"
+        );
+        let more = (0..0x1_0000).map(|_| allocator.allocate_extended(8).unwrap());
+        let wide = more.last().unwrap().narrowed(2, 8).unwrap_err();
+        assert_eq!(wide.as_bytes(), [0, 1, 1, 2]);
+        let whole = wide.narrowed(4, 12).unwrap();
+        assert_eq!(whole.as_bytes(), [0, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -8,6 +8,7 @@ use bitcoin::{Amount, ScriptBuf, TxOut};
 use mining_sv2::SetCustomMiningJob;
 use template_distribution_sv2::{NewTemplate, SetNewPrevHash};
 
+use crate::channels::client::Work;
 use crate::clock::Instant;
 use crate::coinbase::{
     Coinbase, CoinbaseError, CoinbaseTemplate, CustomCoinbase, script_sig_tag, split_by_weight,
@@ -102,16 +103,74 @@ impl<'a> From<&'a NewTemplate<'_>> for JobTemplate<'a> {
     }
 }
 
+/// Where a job comes from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Template(u64),
+    Custom,
+    Upstream(Arc<RelayedWork>),
+}
+
+/// What the merkle root of a job's header comes from.
+#[derive(Clone, Debug)]
+enum RootSource {
+    Coinbase {
+        coinbase: Coinbase,
+        merkle_path: Arc<[[u8; 32]]>,
+    },
+    Fixed([u8; 32]),
+}
+
+/// What an upstream's channel mines, for a proxy that hands it on: shares of the job made of it go there.
+#[derive(Clone, Debug)]
+pub struct RelayedWork {
+    work: Work,
+    source: u64,
+    zeros: usize,
+}
+
+impl RelayedWork {
+    /// As the upstream gave it.
+    pub const fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// The owner's number of the connection that it came on.
+    pub const fn source(&self) -> u64 {
+        self.source
+    }
+
+    /// The upstream channel's part of the extranonce for a share of ours, whose own is `prefix` and then `extranonce`.
+    pub fn extranonce(&self, prefix: &[u8], extranonce: &[u8]) -> Vec<u8> {
+        let mut own = Vec::new();
+        if self.work.extranonce_size() > 0 {
+            own.resize(self.zeros, 0);
+            own.extend_from_slice(prefix);
+            own.extend_from_slice(extranonce);
+        }
+        own
+    }
+}
+
+/// Work that cannot be handed on: its channel has fewer bytes of extranonce than miners were promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream grants {available} bytes of extranonce, {shown} are needed")]
+pub struct ExtranonceTooShort {
+    /// Bytes there are.
+    pub available: usize,
+    /// Bytes that miners see.
+    pub shown: usize,
+}
+
 /// What a miner works on: immutable, made once, shared as `Arc` by standard and extended channels alike.
 ///
 /// What differs by channel stays with the channel: job id, target, extranonce prefix, and the tip it is mined on.
 #[derive(Clone, Debug)]
 pub struct Job {
-    template_id: Option<u64>,
+    origin: Origin,
     version: u32,
     version_rolling_allowed: bool,
-    merkle_path: Arc<[[u8; 32]]>,
-    coinbase: Coinbase,
+    root: RootSource,
 }
 
 impl Job {
@@ -124,12 +183,69 @@ impl Job {
         coinbase: Coinbase,
     ) -> Self {
         Self {
-            template_id,
+            origin: template_id.map_or(Origin::Custom, Origin::Template),
             version,
             version_rolling_allowed,
-            merkle_path: merkle_path.into(),
-            coinbase,
+            root: RootSource::Coinbase {
+                coinbase,
+                merkle_path: merkle_path.into(),
+            },
         }
+    }
+
+    /// A job that hands on what an upstream's channel mines. `source` is the owner's number of the connection.
+    ///
+    /// Miners see the last `shown` bytes of the channel's extranonce. What stands before, the upstream's prefix and
+    /// zeros, is part of the coinbase: neither another prefix nor another upstream needs a word to the miner. Of a
+    /// standard channel the merkle root is handed on as it is, and there is no coinbase.
+    ///
+    /// # Errors
+    /// The channel has fewer than `shown` bytes of extranonce.
+    pub fn relayed(work: Work, source: u64, shown: usize) -> Result<Self, ExtranonceTooShort> {
+        let available = work.extranonce_size();
+        let short = ExtranonceTooShort { available, shown };
+        let (root, zeros) = match work.job() {
+            Some(job) => {
+                let zeros = available.checked_sub(shown).ok_or(short)?;
+                let root = job.hiding(work.extranonce_prefix(), zeros);
+                (root.ok_or(short)?, zeros)
+            }
+            None => (
+                RootSource::Fixed(work.merkle_root(&[]).unwrap_or_default()),
+                0,
+            ),
+        };
+        Ok(Self {
+            version: work.version(),
+            version_rolling_allowed: work.version_mask() != 0,
+            root,
+            origin: Origin::Upstream(Arc::new(RelayedWork {
+                work,
+                source,
+                zeros,
+            })),
+        })
+    }
+
+    /// The root with the first bytes of the extranonce, `prefix` and then zeros, as part of the coinbase.
+    fn hiding(&self, prefix: &[u8], zeros: usize) -> Option<RootSource> {
+        let RootSource::Coinbase {
+            coinbase,
+            merkle_path,
+        } = &self.root
+        else {
+            return None;
+        };
+        let shown = coinbase
+            .full_extranonce_size()
+            .checked_sub(prefix.len() + zeros)?;
+        let mut head = [coinbase.prefix(), prefix].concat();
+        head.resize(head.len() + zeros, 0);
+        let coinbase = Coinbase::from_stripped_parts(&head, coinbase.suffix(), shown).ok()?;
+        Some(RootSource::Coinbase {
+            coinbase,
+            merkle_path: merkle_path.clone(),
+        })
     }
 
     /// A job that a client chose itself; its miner may roll the version.
@@ -154,7 +270,18 @@ impl Job {
 
     /// The template it was made from, which a block solution names; `None` for custom jobs and jobs from an upstream.
     pub const fn template_id(&self) -> Option<u64> {
-        self.template_id
+        match self.origin {
+            Origin::Template(id) => Some(id),
+            Origin::Custom | Origin::Upstream(_) => None,
+        }
+    }
+
+    /// The upstream's work that it hands on; `None` where it was made here.
+    pub const fn relayed_work(&self) -> Option<&Arc<RelayedWork>> {
+        match &self.origin {
+            Origin::Upstream(relayed) => Some(relayed),
+            Origin::Template(_) | Origin::Custom => None,
+        }
     }
 
     /// Block version to start from.
@@ -167,28 +294,46 @@ impl Job {
         self.version_rolling_allowed
     }
 
-    /// Path from the coinbase to the root, deepest first, 32 raw bytes each.
+    /// Path from the coinbase to the root, deepest first, 32 raw bytes each; empty where the root came ready.
     pub fn merkle_path(&self) -> &[[u8; 32]] {
-        &self.merkle_path
+        match &self.root {
+            RootSource::Coinbase { merkle_path, .. } => merkle_path,
+            RootSource::Fixed(_) => &[],
+        }
     }
 
-    /// The coinbase without its extranonce.
-    pub const fn coinbase(&self) -> &Coinbase {
-        &self.coinbase
+    /// The coinbase without its extranonce; `None` where the root came ready, of an upstream's standard channel.
+    pub const fn coinbase(&self) -> Option<&Coinbase> {
+        match &self.root {
+            RootSource::Coinbase { coinbase, .. } => Some(coinbase),
+            RootSource::Fixed(_) => None,
+        }
     }
 
-    /// Bytes of the extranonce, the server's prefix included.
+    /// Bytes of the extranonce, the server's prefix included; 0 where the root came ready.
     pub const fn full_extranonce_size(&self) -> usize {
-        self.coinbase.full_extranonce_size()
+        match &self.root {
+            RootSource::Coinbase { coinbase, .. } => coinbase.full_extranonce_size(),
+            RootSource::Fixed(_) => 0,
+        }
     }
 
     /// The merkle root for an extranonce in two parts; a standard channel has no second part.
     ///
-    /// `None` when the parts together have not [`Self::full_extranonce_size`] bytes.
+    /// `None` when the parts together have not [`Self::full_extranonce_size`] bytes. Where the root came ready, it is that
+    /// one whatever the prefix, and `None` for any second part.
     #[inline]
     pub fn merkle_root(&self, extranonce_prefix: &[u8], extranonce: &[u8]) -> Option<[u8; 32]> {
-        let txid = self.coinbase.txid(extranonce_prefix, extranonce)?;
-        Some(root_from_path(&txid, &self.merkle_path))
+        match &self.root {
+            RootSource::Coinbase {
+                coinbase,
+                merkle_path,
+            } => {
+                let txid = coinbase.txid(extranonce_prefix, extranonce)?;
+                Some(root_from_path(&txid, merkle_path))
+            }
+            RootSource::Fixed(root) => extranonce.is_empty().then_some(*root),
+        }
     }
 }
 

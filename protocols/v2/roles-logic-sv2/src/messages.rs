@@ -20,6 +20,8 @@
 //! assert!(error.is_ignored(), "an unknown extension closes no connection");
 //! ```
 
+use alloc::vec::Vec;
+
 use binary_sv2::{BufferTooShort, DecodeError, Encodable, ParseMessageError, Writer};
 use common_messages_sv2::CommonMessage;
 use const_sv2::{
@@ -104,6 +106,60 @@ pub struct Routed<'a> {
     /// The bit is only a hint for proxies and deployed software set it differently for some messages, so a wrong one is
     /// worth a count and nothing else.
     pub is_channel_bit_right: bool,
+}
+
+/// A frame of an extension that is not known here, for the endpoint of a channel (3.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignFrame<'a> {
+    /// The channel that it is for.
+    pub channel_id: u32,
+    /// The header's field, channel bit included.
+    pub extension_type: u16,
+    /// The message's number within the extension.
+    pub msg_type: u8,
+    /// All of the payload, channel id included.
+    pub payload: &'a [u8],
+}
+
+impl<'a> ForeignFrame<'a> {
+    /// The frame that a router does not know, when it is for the endpoint of a channel.
+    pub fn from_error(
+        error: &RouteError,
+        extension_type: u16,
+        msg_type: u8,
+        payload: &'a [u8],
+    ) -> Option<Self> {
+        let RouteError::UnknownExtension { channel_id, .. } = error else {
+            return None;
+        };
+        Some(Self {
+            channel_id: (*channel_id)?,
+            extension_type,
+            msg_type,
+            payload,
+        })
+    }
+
+    /// The same for the other side of a proxy, where the channel has another number; nothing else changes (MP-14, MP-15).
+    pub fn for_channel(&self, channel_id: u32) -> ForwardedFrame {
+        let rest = self.payload.get(size_of::<u32>()..).unwrap_or_default();
+        ForwardedFrame {
+            extension_type: self.extension_type,
+            msg_type: self.msg_type,
+            payload: [&channel_id.to_le_bytes(), rest].concat(),
+        }
+    }
+}
+
+/// A frame of an extension that is not known here, on its way to the endpoint of its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedFrame {
+    /// The header's field, channel bit included.
+    pub extension_type: u16,
+    /// The message's number within the extension.
+    pub msg_type: u8,
+    /// All of the payload, channel id included.
+    pub payload: Vec<u8>,
 }
 
 /// Why a frame is no message for us.

@@ -29,7 +29,7 @@ use core::time::Duration;
 
 use binary_sv2::{IntoOwned, Str0255};
 use common_messages_sv2::CommonMessage;
-use const_sv2::mining::REQUIRES_FIXED_VERSION;
+use const_sv2::mining::{REQUIRES_EXTENDED_CHANNELS, REQUIRES_FIXED_VERSION};
 use const_sv2::{EXTENSION_WORKER_IDENTITY, Protocol};
 use extensions_sv2::{ExtensionNegotiationMessage, RequestExtensions};
 use mining_sv2::{MiningMessage, SubmitSharesExtended, SubmitSharesStandard};
@@ -39,7 +39,7 @@ use crate::channels::client::{
 };
 use crate::clock::{Instant, Now};
 use crate::extensions::{ClientExtensions, ClientProgress, ExtensionError};
-use crate::messages::{AnyMessage, Peer, RouteError, Router};
+use crate::messages::{AnyMessage, ForeignFrame, ForwardedFrame, Peer, RouteError, Router};
 use crate::setup::{Endpoint, SetupError, SetupRequest};
 
 /// How long the server may take to answer setup or a request for a channel; then the connection ends.
@@ -106,6 +106,8 @@ pub enum UpstreamOutput {
     Share(OutgoingShare),
     /// Send this share of a standard channel.
     StandardShare(SubmitSharesStandard),
+    /// Send this as it is.
+    Forward(ForwardedFrame),
     /// Take note.
     Event(UpstreamEvent),
     /// Close the connection; nothing follows.
@@ -119,6 +121,13 @@ pub enum UpstreamEvent {
     Ready,
     /// Something happened on a channel.
     Channel(ClientEvent),
+    /// A frame of an unknown extension for the endpoint of a channel, which is somebody else where channels are handed on.
+    Foreign {
+        /// The channel.
+        channel_id: u32,
+        /// The frame as it came.
+        frame: ForwardedFrame,
+    },
     /// The server asks us to come again, maybe elsewhere; it stays connected until the owner closes.
     Reconnect {
         /// Host, the same when empty.
@@ -155,12 +164,35 @@ pub enum UpstreamEnd {
     /// A frame that is no message for us.
     #[error("the server sent a frame that cannot be taken: {0}")]
     Frame(#[from] RouteError),
+    /// A message that no server in its right mind sends: what else it says cannot be relied upon.
+    #[error("the server does not keep to what was agreed: {0}")]
+    BrokenWord(ClientReject),
     /// A message that has no place there.
     #[error("{message} is out of order")]
     OutOfOrder {
         /// Its name.
         message: &'static str,
     },
+}
+
+impl UpstreamEnd {
+    /// A fixed name, for counters.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::SetupRefused { .. } => "setup-refused",
+            Self::Setup(_) => "setup",
+            Self::Extensions(_) => "extensions",
+            Self::NoAnswer => "no-answer",
+            Self::Silent => "silent",
+            Self::Frame(_) => "frame",
+            Self::BrokenWord(ClientReject::UnknownChannel) => "unknown-channel",
+            Self::BrokenWord(ClientReject::BadExtranonceSize) => "extranonce-size",
+            Self::BrokenWord(ClientReject::TargetTooEasy) => "target-too-easy",
+            Self::BrokenWord(ClientReject::UnsentShare) => "unsent-share",
+            Self::BrokenWord(_) => "broken-word",
+            Self::OutOfOrder { .. } => "out-of-order",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +255,11 @@ impl UpstreamSession {
         self.server_flags & REQUIRES_FIXED_VERSION != 0
     }
 
+    /// Whether the server opens no standard channels.
+    pub const fn requires_extended_channels(&self) -> bool {
+        self.server_flags & REQUIRES_EXTENDED_CHANNELS != 0
+    }
+
     /// Whether workers' names go along with shares.
     pub fn names_workers(&self) -> bool {
         self.extensions.is_negotiated(EXTENSION_WORKER_IDENTITY)
@@ -244,9 +281,30 @@ impl UpstreamSession {
         self.unheard = 0;
         match self.router.route(extension_type, msg_type, payload) {
             Ok(routed) => self.handle_message(&routed.message, now),
-            Err(error) if error.is_ignored() => self.ignored_frames += 1,
+            Err(error) if error.is_ignored() => {
+                let foreign = ForeignFrame::from_error(&error, extension_type, msg_type, payload);
+                match foreign.filter(|_| self.is_open()) {
+                    Some(frame) => self.event(UpstreamEvent::Foreign {
+                        channel_id: frame.channel_id,
+                        frame: frame.for_channel(frame.channel_id),
+                    }),
+                    None => self.ignored_frames += 1,
+                }
+            }
             Err(error) => self.end(error.into()),
         }
+    }
+
+    /// Sends a frame of an unknown extension, for the endpoint of a channel.
+    pub fn forward(&mut self, frame: ForwardedFrame) {
+        if self.is_open() {
+            self.outputs.push_back(UpstreamOutput::Forward(frame));
+        }
+    }
+
+    /// Counts a frame that nobody takes.
+    pub const fn ignore_frame(&mut self) {
+        self.ignored_frames += 1;
     }
 
     /// Takes a message of the server.
@@ -335,7 +393,7 @@ impl UpstreamSession {
 
     fn handle_mining(&mut self, message: &MiningMessage<'_>, now: Now) {
         // What breaks the rules is counted by the channels and changes nothing.
-        let _ = self.channels.handle_message(message, now);
+        let handled = self.channels.handle_message(message, now);
         while let Some(event) = self.channels.poll_output() {
             match event {
                 ClientEvent::Send(message) => self.send(message.into()),
@@ -346,6 +404,39 @@ impl UpstreamSession {
                 }
                 event => self.event(UpstreamEvent::Channel(event)),
             }
+        }
+        if let Err(reason) = handled
+            && reason.is_broken_word()
+        {
+            self.end(UpstreamEnd::BrokenWord(reason));
+        }
+    }
+
+    /// Asks for a standard channel; gives the number of the request.
+    ///
+    /// # Errors
+    /// As [`Self::open_extended`].
+    pub fn open_standard(
+        &mut self,
+        user_identity: Str0255<'static>,
+        terms: OpenTerms,
+        now: Now,
+    ) -> Result<u32, ClientError> {
+        if !self.is_open() {
+            return Err(ClientError::NotOpen);
+        }
+        let request = self.channels.open_standard(user_identity, terms)?;
+        let request_id = request.request_id;
+        self.watch(request_id, now);
+        self.send(MiningMessage::from(request).into());
+        Ok(request_id)
+    }
+
+    /// The answer to a request for a channel is due.
+    fn watch(&mut self, request_id: u32, now: Now) {
+        if self.opens.len() < MAX_WATCHED_OPENS {
+            let due = now.instant + self.answer_timeout;
+            self.opens.push_back((request_id, due));
         }
     }
 
@@ -364,10 +455,7 @@ impl UpstreamSession {
         }
         let request = self.channels.open_extended(user_identity, terms)?;
         let request_id = request.request_id;
-        if self.opens.len() < MAX_WATCHED_OPENS {
-            let due = now.instant + self.answer_timeout;
-            self.opens.push_back((request_id, due));
-        }
+        self.watch(request_id, now);
         self.send(MiningMessage::from(request).into());
         Ok(request_id)
     }

@@ -157,6 +157,17 @@ impl Vardiff {
         self.target
     }
 
+    /// The easiest target that the client accepts.
+    pub const fn max_target(&self) -> Target {
+        self.max_target
+    }
+
+    /// The easiest target that the loop may come to: the client's or the operator's limit.
+    pub fn easiest_target(&self) -> Target {
+        let easiest = Target::from_difficulty(self.min_difficulty);
+        easiest.map_or(self.max_target, |easiest| easiest.min(self.max_target))
+    }
+
     /// Estimated hashes a second, from the window that refines the target.
     pub fn hashrate(&self, now: Instant) -> f64 {
         let secs = self.long.secs(now);

@@ -1,7 +1,10 @@
 //! What the operator wants.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use roles_logic_sv2::channels::server::ServerConfig as ChannelsConfig;
+use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::setup::Endpoint;
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::upstream::DEFAULT_ANSWER_TIMEOUT;
@@ -89,6 +92,8 @@ pub struct ProxyConfig {
     pub extranonce2_size: usize,
     /// Limits and difficulty of miners.
     pub bridge: BridgeConfig,
+    /// The terms of Sv2 devices; their difficulty is as that of all miners.
+    pub devices: DownstreamTerms,
     /// Most miners at a time; one more is refused. No more than at start, whatever [`Proxy::reconfigure`] says.
     ///
     /// [`Proxy::reconfigure`]: crate::Proxy::reconfigure
@@ -99,6 +104,23 @@ pub struct ProxyConfig {
     pub min_job_interval: Duration,
     /// See [`DEFAULT_KEEP_MINERS`].
     pub keep_miners: Duration,
+}
+
+impl ProxyConfig {
+    /// The terms of devices' connections: what is said of them, with the difficulty of all miners.
+    pub(crate) fn device_terms(&self) -> Arc<DownstreamTerms> {
+        let channels = ChannelsConfig {
+            vardiff: self.bridge.vardiff,
+            share_limits: self.bridge.limits,
+            // They may be told of other groups as often as they change upstreams, and some do not follow that.
+            is_lone_channel_addressed: true,
+            ..(*self.devices.channels).clone()
+        };
+        Arc::new(DownstreamTerms {
+            channels: Arc::new(channels),
+            ..self.devices.clone()
+        })
+    }
 }
 
 impl Default for ProxyConfig {
@@ -116,6 +138,7 @@ impl Default for ProxyConfig {
                 nominal_hashrate: DEFAULT_NOMINAL_HASHRATE,
                 limits: ShareLimits::default(),
             },
+            devices: DownstreamTerms::default(),
             max_miners: 20_000,
             pace: DEFAULT_PACE,
             min_job_interval: DEFAULT_MIN_JOB_INTERVAL,

@@ -24,12 +24,15 @@
 //! ```
 
 mod config;
+mod device;
 mod identity;
+mod leaf;
 mod link;
 mod miner;
 mod parking;
 mod payout;
 mod proxy;
+mod slots;
 mod snapshot;
 mod upstream;
 
@@ -37,6 +40,7 @@ pub use config::{
     ChannelMode, DEFAULT_KEEP_MINERS, DEFAULT_MIN_JOB_INTERVAL, DEFAULT_PACE, ProxyConfig,
     UpstreamConfig,
 };
+pub use device::{DeviceId, DeviceOutput, MAX_WAITING_OPENS};
 pub use identity::channel_identity;
 pub use link::{LEAVE_GRACE, LinkId, LinkOutput, MAX_IN_FLIGHT};
 pub use miner::{MinerId, MinerOutput};

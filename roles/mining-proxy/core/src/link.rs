@@ -5,9 +5,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mining_sv2::SubmitSharesStandard;
+use roles_logic_sv2::channels::PayoutId;
 use roles_logic_sv2::clock::Instant;
 use roles_logic_sv2::job::{ChainTip, Job};
-use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::messages::{AnyMessage, ForwardedFrame};
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::{OutgoingShare, UpstreamSession};
 use stratum_translation::bridge::ChannelWork;
@@ -72,8 +74,20 @@ pub enum LinkOutput {
     Send(AnyMessage<'static>),
     /// Send this share, with the worker's name behind it.
     Share(OutgoingShare),
+    /// Send this share of a standard channel.
+    StandardShare(SubmitSharesStandard),
+    /// Send this as it is.
+    Forward(ForwardedFrame),
     /// Send what is queued, then close; nothing follows.
     Close,
+}
+
+/// A share that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) miner: MinerId,
+    /// The number that a device gave it, where it is to hear what the upstream says.
+    pub(crate) own_number: Option<u32>,
 }
 
 /// A channel, and whose shares on it wait.
@@ -81,6 +95,8 @@ pub enum LinkOutput {
 pub(crate) struct Channel {
     /// Whose it is; everyone's when `None`.
     pub(crate) owner: Option<MinerId>,
+    /// The name of its work among the works of a device.
+    pub(crate) payout: PayoutId,
     /// When it has to have got work; `None` while it has some.
     pub(crate) work_due: Option<Instant>,
     /// Its owner is gone, and the last answers are waited for.
@@ -88,13 +104,14 @@ pub(crate) struct Channel {
     /// When it is closed, as its owner is gone or works elsewhere.
     pub(crate) closes_at: Option<Instant>,
     last_sent: u32,
-    in_flight: VecDeque<(u32, MinerId)>,
+    in_flight: VecDeque<(u32, Sent)>,
 }
 
 impl Channel {
-    pub(crate) const fn of(owner: Option<MinerId>) -> Self {
+    pub(crate) const fn of(owner: Option<MinerId>, payout: PayoutId) -> Self {
         Self {
             owner,
+            payout,
             work_due: None,
             is_retired: false,
             closes_at: None,
@@ -107,16 +124,16 @@ impl Channel {
         self.in_flight.len()
     }
 
-    /// A share went out. Gives the miner of one that is no longer waited for.
-    pub(crate) fn sent(&mut self, sequence_number: u32, miner: MinerId) -> Option<MinerId> {
+    /// A share went out. Gives one that is no longer waited for.
+    pub(crate) fn sent(&mut self, sequence_number: u32, sent: Sent) -> Option<Sent> {
         let oldest = if self.in_flight.len() >= MAX_IN_FLIGHT {
             self.in_flight.pop_front()
         } else {
             None
         };
         self.last_sent = sequence_number;
-        self.in_flight.push_back((sequence_number, miner));
-        oldest.map(|(_, miner)| miner)
+        self.in_flight.push_back((sequence_number, sent));
+        oldest.map(|(_, sent)| sent)
     }
 
     /// Whether a share with this number was sent. Numbers may wrap.
@@ -124,25 +141,25 @@ impl Channel {
         self.last_sent.wrapping_sub(sequence_number) < 1 << 31
     }
 
-    /// The next miner one of whose shares is acknowledged by this number.
-    pub(crate) fn acknowledged(&mut self, last: u32) -> Option<MinerId> {
+    /// The next share that is acknowledged by this number.
+    pub(crate) fn acknowledged(&mut self, last: u32) -> Option<Sent> {
         let (sequence_number, _) = self.in_flight.front()?;
         if last.wrapping_sub(*sequence_number) >= 1 << 31 {
             return None;
         }
-        self.in_flight.pop_front().map(|(_, miner)| miner)
+        self.in_flight.pop_front().map(|(_, sent)| sent)
     }
 
-    /// The miner whose share is rejected.
-    pub(crate) fn rejected(&mut self, sequence_number: u32) -> Option<MinerId> {
+    /// The share that is rejected.
+    pub(crate) fn rejected(&mut self, sequence_number: u32) -> Option<Sent> {
         let mut waiting = self.in_flight.iter();
         let at = waiting.position(|(number, _)| *number == sequence_number)?;
-        self.in_flight.remove(at).map(|(_, miner)| miner)
+        self.in_flight.remove(at).map(|(_, sent)| sent)
     }
 
-    /// The miners whose shares will never be answered.
-    pub(crate) fn lost(self) -> impl Iterator<Item = MinerId> {
-        self.in_flight.into_iter().map(|(_, miner)| miner)
+    /// The shares that will never be answered.
+    pub(crate) fn lost(self) -> impl Iterator<Item = Sent> {
+        self.in_flight.into_iter().map(|(_, sent)| sent)
     }
 }
 
@@ -289,10 +306,17 @@ impl Link {
 mod tests {
     use super::*;
 
+    fn sent() -> Sent {
+        Sent {
+            miner: MinerId::new(7, 0),
+            own_number: None,
+        }
+    }
+
     #[test]
     fn numbers_of_shares_may_wrap() {
-        let miner = MinerId::numbered(7);
-        let mut channel = Channel::of(None);
+        let miner = sent();
+        let mut channel = Channel::of(None, PayoutId(0));
         for number in [u32::MAX - 1, u32::MAX, 0, 1] {
             assert_eq!(channel.sent(number, miner), None);
         }
@@ -307,8 +331,8 @@ mod tests {
 
     #[test]
     fn the_oldest_share_is_given_up_when_too_many_wait() {
-        let miner = MinerId::numbered(7);
-        let mut channel = Channel::of(None);
+        let miner = sent();
+        let mut channel = Channel::of(None, PayoutId(0));
         for number in 0..MAX_IN_FLIGHT as u32 {
             assert_eq!(channel.sent(number, miner), None);
         }

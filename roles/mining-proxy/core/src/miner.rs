@@ -12,7 +12,9 @@ use sv1_api::Id;
 use sv1_api::client_message::{Authorize, Subscribe};
 use sv1_api::server::CloseReason;
 
+use crate::leaf::Leaf;
 use crate::link::LinkId;
+use crate::slots::{SlotId, Slots};
 
 /// Names whose authorization waits for a channel. Further ones are refused.
 pub(crate) const MAX_WAITING_NAMES: usize = 16;
@@ -24,23 +26,28 @@ const MAX_CODES: usize = 8;
 const OTHER_CODES: &str = "other";
 
 /// One miner, as long as it is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MinerId {
-    index: u32,
-    /// How often the index was used before, so that an id is never another miner's.
-    generation: u32,
-}
+pub type MinerId = SlotId<Miner>;
 
-impl MinerId {
-    /// A number of at most the most miners there ever were at a time, for tables of the shell.
-    pub const fn index(self) -> usize {
-        self.index as usize
+/// All miners.
+pub(crate) type Miners = Slots<Miner>;
+
+impl Miners {
+    /// The connection of an Sv1 miner.
+    pub(crate) fn sv1(&self, id: MinerId) -> Option<&Sv1> {
+        self.find(id)?.sv1()
     }
 
-    #[cfg(test)]
-    pub(crate) const fn numbered(index: u32) -> Self {
-        let generation = 0;
-        Self { index, generation }
+    pub(crate) fn sv1_mut(&mut self, id: MinerId) -> Option<&mut Sv1> {
+        self.find_mut(id)?.sv1_mut()
+    }
+
+    /// The channel of a device.
+    pub(crate) fn leaf(&self, id: MinerId) -> Option<&Leaf> {
+        self.find(id)?.leaf()
+    }
+
+    pub(crate) fn leaf_mut(&mut self, id: MinerId) -> Option<&mut Leaf> {
+        self.find_mut(id)?.leaf_mut()
     }
 }
 
@@ -93,9 +100,9 @@ pub(crate) struct Request {
     pub(crate) takes_any_target: bool,
 }
 
-/// One miner.
+/// An Sv1 miner's connection.
 #[derive(Debug)]
-pub(crate) struct Miner {
+pub(crate) struct Sv1 {
     pub(crate) bridge: Bridge,
     /// Tells it apart from others on its channel.
     pub(crate) number: Option<ExtranoncePrefix>,
@@ -103,6 +110,21 @@ pub(crate) struct Miner {
     pub(crate) subscribe: Option<Subscribe>,
     /// Wait for a channel of its own.
     pub(crate) names: Vec<(Id, Authorize)>,
+}
+
+/// What a miner is to us.
+#[derive(Debug)]
+pub(crate) enum Face {
+    /// An Sv1 miner.
+    Sv1(Box<Sv1>),
+    /// A channel of an Sv2 device.
+    Device(Box<Leaf>),
+}
+
+/// One miner: an Sv1 miner, or a channel of an Sv2 device.
+#[derive(Debug)]
+pub struct Miner {
+    pub(crate) face: Face,
     /// The link that it is to work on, and since when. It goes on with the work of another one until there is some here.
     pub(crate) link: Option<LinkId>,
     pub(crate) moved_at: Instant,
@@ -136,12 +158,19 @@ pub(crate) struct Miner {
 }
 
 impl Miner {
-    pub(crate) const fn new(bridge: Bridge, now: Instant) -> Self {
-        Self {
+    pub(crate) fn new(bridge: Bridge, now: Instant) -> Self {
+        let sv1 = Sv1 {
             bridge,
             number: None,
             subscribe: None,
             names: Vec::new(),
+        };
+        Self::with_face(Face::Sv1(Box::new(sv1)), now)
+    }
+
+    pub(crate) const fn with_face(face: Face, now: Instant) -> Self {
+        Self {
+            face,
             link: None,
             moved_at: now,
             source: Source::Nowhere,
@@ -164,16 +193,112 @@ impl Miner {
         }
     }
 
-    /// Whether it has said what it wants; others are given nothing.
-    pub(crate) fn is_here(&self) -> bool {
-        let is_granted = self.bridge.session().granted().is_some();
-        is_granted || self.subscribe.is_some() || self.user.is_some()
+    /// Its Sv1 connection, if it is such a miner.
+    pub(crate) fn sv1(&self) -> Option<&Sv1> {
+        match &self.face {
+            Face::Sv1(sv1) => Some(sv1),
+            Face::Device(_) => None,
+        }
     }
 
-    /// Bytes of extranonce1 and extranonce2 together; `None` before it is subscribed.
+    pub(crate) fn sv1_mut(&mut self) -> Option<&mut Sv1> {
+        match &mut self.face {
+            Face::Sv1(sv1) => Some(sv1),
+            Face::Device(_) => None,
+        }
+    }
+
+    /// Its channel on a device's connection, if it is such a one.
+    pub(crate) fn leaf(&self) -> Option<&Leaf> {
+        match &self.face {
+            Face::Sv1(_) => None,
+            Face::Device(leaf) => Some(leaf),
+        }
+    }
+
+    pub(crate) fn leaf_mut(&mut self) -> Option<&mut Leaf> {
+        match &mut self.face {
+            Face::Sv1(_) => None,
+            Face::Device(leaf) => Some(leaf),
+        }
+    }
+
+    /// Whether it has said what it wants; others are given nothing.
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.face {
+            Face::Sv1(sv1) => {
+                let is_granted = sv1.bridge.session().granted().is_some();
+                is_granted || sv1.subscribe.is_some() || self.user.is_some()
+            }
+            Face::Device(_) => true,
+        }
+    }
+
+    /// Bytes of the extranonce that it sees; `None` before it is subscribed, or open.
     pub(crate) fn shown(&self) -> Option<usize> {
-        let grant = self.bridge.session().granted()?;
-        Some(grant.extranonce1.len() + grant.extranonce2_size)
+        match &self.face {
+            Face::Sv1(sv1) => {
+                let grant = sv1.bridge.session().granted()?;
+                Some(grant.extranonce1.len() + grant.extranonce2_size)
+            }
+            Face::Device(leaf) => leaf.shown(),
+        }
+    }
+
+    /// Whether it mines, or could as soon as there is work.
+    pub(crate) fn is_working(&self) -> bool {
+        match &self.face {
+            Face::Sv1(sv1) => sv1.bridge.session().is_working(),
+            Face::Device(leaf) => leaf.shown().is_some(),
+        }
+    }
+
+    /// The easiest target that it can do with.
+    pub(crate) fn max_target(&self) -> Target {
+        match &self.face {
+            Face::Sv1(sv1) => sv1.bridge.max_target(),
+            Face::Device(leaf) => leaf.max_target,
+        }
+    }
+
+    /// Estimated hashes a second; 0 when that is not known.
+    pub(crate) fn estimate(&self, now: Now) -> f64 {
+        match &self.face {
+            Face::Sv1(sv1) => sv1.bridge.hashrate(now),
+            Face::Device(leaf) => leaf.hashrate,
+        }
+    }
+
+    /// Whether this work is on another block than its own, or of another channel: then all earlier jobs are over.
+    pub(crate) fn is_new_tip(&self, work: &ChannelWork) -> bool {
+        match &self.face {
+            Face::Sv1(sv1) => sv1.bridge.is_new_tip(work),
+            Face::Device(leaf) => leaf.is_new_tip(work),
+        }
+    }
+
+    /// An upstream accepted shares of it.
+    pub(crate) fn upstream_accepted(&mut self, count: u64) {
+        match &mut self.face {
+            Face::Sv1(sv1) => sv1.bridge.upstream_accepted(count),
+            Face::Device(leaf) => leaf.upstream.accepted += count,
+        }
+    }
+
+    /// An upstream rejected a share of it.
+    pub(crate) fn upstream_rejected(&mut self) {
+        match &mut self.face {
+            Face::Sv1(sv1) => sv1.bridge.upstream_rejected(),
+            Face::Device(leaf) => leaf.upstream.rejected += 1,
+        }
+    }
+
+    /// A share of it could not be handed in, or its answer will never come.
+    pub(crate) fn upstream_lost(&mut self) {
+        match &mut self.face {
+            Face::Sv1(sv1) => sv1.bridge.upstream_lost(),
+            Face::Device(leaf) => leaf.upstream.lost += 1,
+        }
     }
 
     /// Whether it mines on a channel of its own there.
@@ -183,13 +308,21 @@ impl Miner {
 
     /// Whether its hash rate counts.
     pub(crate) fn is_counted(&self) -> bool {
-        self.bridge.session().is_working() || self.subscribe.is_some()
+        match &self.face {
+            Face::Sv1(sv1) => sv1.bridge.session().is_working() || sv1.subscribe.is_some(),
+            Face::Device(_) => true,
+        }
     }
 
-    /// Hashes a second; what the operator thinks it has as long as that is not known.
+    /// Hashes a second; what it claims or the operator thinks it has as long as that is not known.
     pub(crate) fn hashrate(&self, nominal: f64, now: Now) -> f64 {
-        let estimate = self.bridge.hashrate(now);
-        if estimate > 0.0 { estimate } else { nominal }
+        let estimate = self.estimate(now);
+        let claimed = self.leaf().map(|leaf| f64::from(leaf.nominal_hash_rate));
+        if estimate > 0.0 {
+            estimate
+        } else {
+            claimed.unwrap_or(nominal)
+        }
     }
 
     /// The name in the form that extension 0x0002 has for it. Miners have one name mostly, so the last is kept.
@@ -205,6 +338,14 @@ impl Miner {
         identity
     }
 
+    /// The same for the name that it came with.
+    pub(crate) fn own_worker(&mut self) -> Arc<str> {
+        let user = self.user.take();
+        let worker = self.worker(user.as_deref().unwrap_or_default());
+        self.user = user;
+        worker
+    }
+
     /// Counts a rejection; how many there were with this code.
     pub(crate) fn count_code(&mut self, code: &str) -> u64 {
         let is_known = self.codes.contains_key(code) || self.codes.len() < MAX_CODES;
@@ -212,85 +353,5 @@ impl Miner {
         let count = self.codes.entry(code.to_owned()).or_default();
         *count += 1;
         *count
-    }
-}
-
-/// All miners.
-#[derive(Debug, Default)]
-pub(crate) struct Miners {
-    slots: Vec<(u32, Option<Box<Miner>>)>,
-    free: Vec<u32>,
-    count: usize,
-}
-
-impl Miners {
-    pub(crate) const fn len(&self) -> usize {
-        self.count
-    }
-
-    pub(crate) fn insert(&mut self, miner: Miner) -> MinerId {
-        self.count += 1;
-        let miner = Some(Box::new(miner));
-        if let Some(index) = self.free.pop()
-            && let Some(slot) = self.slots.get_mut(index as usize)
-        {
-            slot.1 = miner;
-            return MinerId {
-                index,
-                generation: slot.0,
-            };
-        }
-        let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        self.slots.push((0, miner));
-        MinerId {
-            index,
-            generation: 0,
-        }
-    }
-
-    pub(crate) fn find(&self, id: MinerId) -> Option<&Miner> {
-        let slot = self.slots.get(id.index());
-        slot.filter(|slot| slot.0 == id.generation)?.1.as_deref()
-    }
-
-    pub(crate) fn find_mut(&mut self, id: MinerId) -> Option<&mut Miner> {
-        let slot = self.slots.get_mut(id.index());
-        slot.filter(|slot| slot.0 == id.generation)?
-            .1
-            .as_deref_mut()
-    }
-
-    pub(crate) fn remove(&mut self, id: MinerId) -> Option<Miner> {
-        let slot = self.slots.get_mut(id.index());
-        let slot = slot.filter(|slot| slot.0 == id.generation)?;
-        let miner = slot.1.take()?;
-        slot.0 = slot.0.wrapping_add(1);
-        self.free.push(id.index);
-        self.count -= 1;
-        Some(*miner)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (MinerId, &Miner)> {
-        self.slots.iter().zip(0..).filter_map(|(slot, index)| {
-            let id = MinerId {
-                index,
-                generation: slot.0,
-            };
-            Some((id, slot.1.as_deref()?))
-        })
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (MinerId, &mut Miner)> {
-        self.slots.iter_mut().zip(0..).filter_map(|(slot, index)| {
-            let id = MinerId {
-                index,
-                generation: slot.0,
-            };
-            Some((id, slot.1.as_deref_mut()?))
-        })
-    }
-
-    pub(crate) fn ids(&self) -> Vec<MinerId> {
-        self.iter().map(|(id, _)| id).collect()
     }
 }

@@ -36,7 +36,7 @@ impl ExpectedPayout {
     /// # Errors
     /// [`PayoutMismatch`].
     pub fn check(&self, job: &Job) -> Result<(), PayoutMismatch> {
-        let coinbase = job.coinbase();
+        let coinbase = job.coinbase().ok_or(PayoutMismatch::Unreadable)?;
         let extranonce = vec![0; coinbase.full_extranonce_size()];
         let bytes = [coinbase.prefix(), &extranonce, coinbase.suffix()].concat();
         let transaction: Transaction =

@@ -1,6 +1,7 @@
 //! All that miners and upstreams share.
 
 mod channels;
+mod devices;
 mod division;
 mod miners;
 mod reload;
@@ -12,16 +13,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::target::ConversionError;
 use roles_logic_sv2::upstream::failover::Failover;
 use roles_logic_sv2::upstream::split::{Split, SplitConfig};
 use stratum_translation::bridge::Bridge;
+use stratum_translation::layout::Layout;
 
 use crate::config::ProxyConfig;
+use crate::device::{Device, DeviceId};
 use crate::link::{Link, LinkId, LinkOutput};
 use crate::miner::{MinerId, MinerOutput, Miners};
 use crate::parking::{MAX_PARKED, Parking};
+use crate::slots::Slots;
 use crate::snapshot::{
     MAX_REJECT_CODES, Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, of_miner,
 };
@@ -93,8 +98,10 @@ pub enum Output {
 /// Whose outputs or timers have changed, other than by an input of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// A miner's.
+    /// An Sv1 miner's.
     Miner(MinerId),
+    /// A device's.
+    Device(DeviceId),
     /// A link's.
     Link(LinkId),
 }
@@ -124,6 +131,10 @@ pub struct Proxy {
     /// The name of the last job. It begins with the time, so that no job of before is called the same.
     job_name: u32,
     miners: Miners,
+    devices: Slots<Device>,
+    /// The terms of devices' connections.
+    device_terms: Arc<DownstreamTerms>,
+    next_payout: u32,
     parking: Parking,
     numbers: ExtranonceAllocator,
     failover: Failover,
@@ -175,7 +186,7 @@ impl Proxy {
         Bridge::new(config.bridge, now)?;
         let parked = u32::try_from(MAX_PARKED).unwrap_or(u32::MAX);
         let layout = ExtranonceLayout {
-            full_size: 4,
+            full_size: Layout::usual(config.extranonce2_size).shown(),
             server_id_size: 0,
             channel_number_size: 4,
             // Numbers of miners that left are lent again only on the next block.
@@ -188,6 +199,9 @@ impl Proxy {
             random: u128::from_le_bytes(key) as u64 | 1,
             job_name: now.unix_secs as u32,
             miners: Miners::default(),
+            devices: Slots::default(),
+            device_terms: config.device_terms(),
+            next_payout: 0,
             parking: Parking::default(),
             numbers: ExtranonceAllocator::new(layout, 0)?,
             failover: Failover::new(&[], config.failover, now.instant),
@@ -224,6 +238,11 @@ impl Proxy {
             Wake::Miner(id) => {
                 if let Some(miner) = self.miners.find_mut(id) {
                     miner.is_woken = false;
+                }
+            }
+            Wake::Device(id) => {
+                if let Some(device) = self.devices.find_mut(id) {
+                    device.is_woken = false;
                 }
             }
             Wake::Link(id) => {
@@ -307,12 +326,19 @@ impl Proxy {
             return;
         }
         for id in self.miners.ids() {
-            if let Some(miner) = self.miners.find_mut(id) {
-                miner.bridge.reconnect(now);
+            if self.miners.sv1(id).is_some() {
+                self.dismiss(id, now);
             }
-            self.pump(id, now);
         }
-        if self.miners.len() == 0 {
+        for id in self.devices.ids() {
+            self.drain_device(id, now);
+        }
+        self.leave_when_drained(now);
+    }
+
+    /// With the last miner gone, upstreams are told.
+    fn leave_when_drained(&mut self, now: Now) {
+        if self.is_draining && self.miners.len() == 0 && self.devices.len() == 0 {
             self.leave_all(now);
         }
     }
@@ -320,7 +346,8 @@ impl Proxy {
     /// Whether nothing is left to wait for.
     pub fn is_drained(&self) -> bool {
         let is_silent = self.links.is_empty() && self.farewells.is_empty();
-        self.is_draining && self.miners.len() == 0 && is_silent
+        let is_empty = self.miners.len() == 0 && self.devices.len() == 0;
+        self.is_draining && is_empty && is_silent
     }
 
     /// How everything stands.
@@ -339,6 +366,8 @@ impl Proxy {
             rejected: self.totals.rejected.clone(),
             upstream: self.totals.upstream,
             closed: self.totals.closed.clone(),
+            devices: self.devices.len(),
+            foreign_ignored: self.totals.foreign_ignored,
             miners: Vec::new(),
         };
         for miner in &miners {

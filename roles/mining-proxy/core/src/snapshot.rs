@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use roles_logic_sv2::clock::Now;
 use stratum_translation::bridge::UpstreamCounts;
 
-use crate::miner::MinerId;
+use crate::miner::{Face, MinerId};
 
 /// Error codes of upstreams that are told apart in total; further ones are counted together.
 pub const MAX_REJECT_CODES: usize = 64;
@@ -55,6 +55,8 @@ pub struct UpstreamSnapshot {
     pub lost: u64,
     /// Messages that had no effect: of unknown kinds, against the rules, answers to nothing, `Reconnect` too often.
     pub ignored: u64,
+    /// How often it was left for what no server in its right mind says, by the name of that.
+    pub broken_words: BTreeMap<&'static str, u64>,
     /// Updates of a channel's hash rate that were refused.
     pub updates_refused: u64,
     /// Channels open now.
@@ -105,6 +107,10 @@ pub struct Snapshot {
     pub upstream: UpstreamCounts,
     /// Miners that left, by the reason's text.
     pub closed: BTreeMap<String, u64>,
+    /// Devices connected; each of their channels is one of the miners.
+    pub devices: usize,
+    /// Frames of unknown extensions that devices sent for channels that end here.
+    pub foreign_ignored: u64,
 }
 
 /// What is kept of miners that left.
@@ -114,6 +120,7 @@ pub(crate) struct Totals {
     pub(crate) rejected: BTreeMap<&'static str, u64>,
     pub(crate) upstream: UpstreamCounts,
     pub(crate) closed: BTreeMap<String, u64>,
+    pub(crate) foreign_ignored: u64,
 }
 
 /// Adds what became of some shares to what became of others.
@@ -128,21 +135,40 @@ pub(crate) const fn add_counts(sum: &mut UpstreamCounts, more: &UpstreamCounts) 
 
 /// One miner as it is now.
 pub(crate) fn of_miner(id: MinerId, miner: &crate::miner::Miner, now: Now) -> MinerSnapshot {
-    let bridge = &miner.bridge;
-    let rejects = bridge.session().rejects().iter();
-    MinerSnapshot {
+    let common = MinerSnapshot {
         id,
         user: miner.user.clone(),
-        user_agent: bridge.session().user_agent().map(str::to_owned),
+        user_agent: None,
         connected_secs: (now.instant - miner.connected_at).as_secs(),
-        hashrate: bridge.hashrate(now),
-        difficulty: bridge.difficulty().map(|difficulty| difficulty.as_f64()),
-        accepted: bridge.accepted(),
-        rejected: rejects
-            .map(|(reason, count)| (reason.text(), count))
-            .collect(),
-        upstream: *bridge.upstream(),
+        hashrate: miner.estimate(now),
+        difficulty: None,
+        accepted: 0,
+        rejected: BTreeMap::new(),
+        upstream: UpstreamCounts::default(),
         upstream_rejected: miner.codes.clone(),
+    };
+    match &miner.face {
+        Face::Sv1(sv1) => {
+            let bridge = &sv1.bridge;
+            let rejects = bridge.session().rejects().iter();
+            MinerSnapshot {
+                user_agent: bridge.session().user_agent().map(str::to_owned),
+                difficulty: bridge.difficulty().map(|difficulty| difficulty.as_f64()),
+                accepted: bridge.accepted(),
+                rejected: rejects
+                    .map(|(reason, count)| (reason.text(), count))
+                    .collect(),
+                upstream: *bridge.upstream(),
+                ..common
+            }
+        }
+        Face::Device(leaf) => MinerSnapshot {
+            difficulty: leaf.open.map(|_| leaf.difficulty),
+            accepted: leaf.accepted,
+            rejected: leaf.rejected.clone(),
+            upstream: leaf.upstream,
+            ..common
+        },
     }
 }
 
@@ -165,6 +191,8 @@ impl Snapshot {
         for (reason, count) in more.closed {
             *self.closed.entry(reason).or_default() += count;
         }
+        self.devices += more.devices;
+        self.foreign_ignored += more.foreign_ignored;
     }
 }
 
@@ -184,6 +212,9 @@ impl UpstreamSnapshot {
         }
         self.lost += more.lost;
         self.ignored += more.ignored;
+        for (label, count) in more.broken_words {
+            *self.broken_words.entry(label).or_default() += count;
+        }
         self.updates_refused += more.updates_refused;
         self.channels += more.channels;
     }

@@ -19,8 +19,8 @@ const MINERS: usize = 500;
 /// Bytes that a miner may keep, idle and at work, its share of everything included; with a channel of its own that is also
 /// what the scripted upstream keeps of it.
 const MAX_BYTES: [(ChannelMode, isize, isize); 2] = [
-    (ChannelMode::Aggregated, 2_112, 2_752),
-    (ChannelMode::PerMiner, 3_584, 4_992),
+    (ChannelMode::Aggregated, 2_128, 2_752),
+    (ChannelMode::PerMiner, 3_648, 4_992),
 ];
 
 /// Takes what is for a miner, so that nothing of it stays.

@@ -14,9 +14,10 @@ use std::rc::Rc;
 use binary_sv2::Encodable as _;
 use bitcoin::{ScriptBuf, Transaction};
 use mining_proxy_core::{ChannelMode, ExpectedPayout, LinkId, ProxyConfig};
-use pool_core::downstream::{CloseReason, Downstream, Output};
+use pool_core::downstream::{Downstream, Output};
 use roles_logic_sv2::channels::server::BlockFound;
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::downstream::CloseReason;
 use sv1_api::client::ClientConfig;
 use sv1_api::quirks::TABLE;
 

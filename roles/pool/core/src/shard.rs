@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 use const_sv2::mining::REQUIRES_FIXED_VERSION;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::channels::{PayoutId, WorkState};
 use roles_logic_sv2::coinbase::{CoinbaseError, MAX_SCRIPT_SIG_SIZE};
+use roles_logic_sv2::downstream::{DEFAULT_MAX_WORKERS, Deadlines, DownstreamTerms};
 use roles_logic_sv2::extensions::ExtensionPolicy;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::job::{Job, JobFactory};
@@ -58,9 +58,6 @@ const MAX_TEMPLATE_SCRIPT_SIG_SIZE: usize = 8;
 /// Payouts other than the pool's that one core serves by default.
 pub const DEFAULT_MAX_PAYOUTS: usize = 10_000;
 
-/// Workers that one connection may name by default.
-pub const DEFAULT_MAX_WORKERS: usize = 10_000;
-
 impl PoolConfig {
     /// The defaults with these payouts: one core, server 0, worker identity supported.
     pub fn new(payouts: PoolPayouts) -> Self {
@@ -81,33 +78,18 @@ impl PoolConfig {
         }
     }
 
-    /// What setup says to every client: with jobs that forbid it, that versions are fixed (MS-16 to MS-18).
-    pub(crate) fn setup_policy(&self) -> SetupPolicy {
+    /// The terms of connections: with jobs that forbid it, setup says that versions are fixed (MS-16 to MS-18).
+    fn terms(&self) -> DownstreamTerms {
         let mut setup = self.setup;
         if !self.version_rolling_allowed {
             setup.success_flags |= REQUIRES_FIXED_VERSION;
         }
-        setup
-    }
-}
-
-/// How long a connection may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// From connect to `SetupConnection`.
-    pub setup: Duration,
-    /// From setup, or from the last channel's end, to the next channel (MS-20).
-    pub first_channel: Duration,
-    /// From `Reconnect` to the end of a connection that is drained; longer than a slice of shares stays open.
-    pub drain: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            setup: Duration::from_secs(10),
-            first_channel: Duration::from_secs(60),
-            drain: Duration::from_secs(3),
+        DownstreamTerms {
+            setup,
+            extensions: self.extensions.clone(),
+            channels: self.channels.clone(),
+            max_workers: self.max_workers,
+            deadlines: self.deadlines,
         }
     }
 }
@@ -149,6 +131,7 @@ struct Variant {
 #[derive(Debug)]
 pub struct Shard {
     config: Arc<PoolConfig>,
+    terms: Arc<DownstreamTerms>,
     /// Lends prefixes of this core's part of the space.
     pub extranonces: ExtranonceAllocator,
     variants: BTreeMap<PayoutChoice, Variant>,
@@ -179,6 +162,7 @@ impl Shard {
             job: None,
         };
         Ok(Self {
+            terms: Arc::new(config.terms()),
             config,
             extranonces,
             variants: BTreeMap::from([(PayoutChoice::Pool, pool)]),
@@ -192,6 +176,11 @@ impl Shard {
     /// The pool's configuration.
     pub const fn config(&self) -> &Arc<PoolConfig> {
         &self.config
+    }
+
+    /// The terms of its connections.
+    pub const fn terms(&self) -> &Arc<DownstreamTerms> {
+        &self.terms
     }
 
     /// New work: one job for each way to pay.

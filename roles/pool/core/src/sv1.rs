@@ -16,6 +16,7 @@ use roles_logic_sv2::accounting::Slice;
 use roles_logic_sv2::channels::client::{ClientEvent, OpenTerms};
 use roles_logic_sv2::channels::server::{BlockFound, PendingAck};
 use roles_logic_sv2::clock::{Instant, Now};
+use roles_logic_sv2::downstream::CloseReason;
 use roles_logic_sv2::target::{ConversionError, Target};
 use roles_logic_sv2::upstream::{
     OutgoingShare, UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms,
@@ -30,7 +31,7 @@ use sv1_api::reject::RejectCounts;
 use sv1_api::server::CloseReason as MinerEnd;
 use thiserror::Error;
 
-use crate::downstream::{CloseReason, Downstream, Output};
+use crate::downstream::{Downstream, Output};
 use crate::payout::{PayoutChoice, choose};
 use crate::shard::Shard;
 
@@ -399,8 +400,8 @@ impl Sv1Downstream {
             }
             UpstreamOutput::Event(event) => self.handle_event(event, now),
             UpstreamOutput::Close(end) => self.close(Sv1Close::Unanswered(end)),
-            // There are no standard channels.
-            UpstreamOutput::StandardShare(_) => {}
+            // There are no standard channels, and no frames of unknown extensions.
+            UpstreamOutput::StandardShare(_) | UpstreamOutput::Forward(_) => {}
         }
     }
 
@@ -412,7 +413,7 @@ impl Sv1Downstream {
 
     fn handle_event(&mut self, event: UpstreamEvent, now: Now) {
         match event {
-            UpstreamEvent::Ready => {}
+            UpstreamEvent::Ready | UpstreamEvent::Foreign { .. } => {}
             UpstreamEvent::Reconnect { .. } => self.bridge.reconnect(now),
             UpstreamEvent::Channel(ClientEvent::Opened { channel_id, .. }) => {
                 self.channel = Some(channel_id);

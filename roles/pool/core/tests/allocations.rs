@@ -8,8 +8,9 @@ use std::alloc::System;
 
 use binary_sv2::Encodable as _;
 use mining_sv2::{SubmitSharesExtended, SubmitSharesStandard};
-use pool_core::downstream::{Output, WorkerCounters};
+use pool_core::downstream::Output;
 use roles_logic_sv2::channels::ChannelKind;
+use roles_logic_sv2::downstream::WorkerCounters;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use common::{HARD, Miner, Pool, config};

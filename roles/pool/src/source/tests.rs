@@ -160,7 +160,7 @@ impl Scene {
         };
         let block = BlockFound {
             channel_id: 2,
-            coinbase: job.coinbase().for_block(&[0; 20], &[]),
+            coinbase: job.coinbase().unwrap().for_block(&[0; 20], &[]),
             job,
             solution: BlockSolution {
                 header,

@@ -1,12 +1,14 @@
 //! The options.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use anyhow::ensure;
 use clap::ValueEnum;
 use network_helpers_sv2::{Endpoint, Protocol, ServerUrl, ServerUrlError};
 use serde::Serialize;
+
+use crate::firmware::{DEFAULT_DURATION, DEFAULT_HASHRATE};
 
 /// What to load, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +44,15 @@ pub struct Args {
     /// The load
     #[command(flatten)]
     pub shape: Shape,
+    /// Behave as such a client, and fail when the server does what it cannot take, instead of measuring a load
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// With --profile: a connection is done when it has so many shares accepted
+    #[arg(long, value_name = "COUNT", requires = "profile")]
+    pub shares: Option<NonZeroU64>,
+    /// With --profile: hashes a second that each connection really does
+    #[arg(long, value_name = "RATE", requires = "profile", default_value_t = DEFAULT_HASHRATE)]
+    pub device_hashrate: f64,
     /// What this process is, if it was started as a server to be measured
     #[arg(long, hide = true)]
     pub(crate) serve: Option<ServerRole>,
@@ -62,18 +73,19 @@ pub struct Shape {
     /// Channels on each connection
     #[arg(long, default_value = "1")]
     pub channels: NonZeroUsize,
-    /// Kind of channel
-    #[arg(long, value_enum, default_value = "standard")]
-    pub channel: ChannelType,
+    /// Kind of channel; if not given, standard, and extended with --profile firmware
+    #[arg(long, value_enum)]
+    pub channel: Option<ChannelType>,
     /// Shares that a channel sends before it waits for acknowledgements
     #[arg(long, default_value = "32")]
     pub window: NonZeroUsize,
     /// Shares a second on each connection, evenly spread; as many as the server takes if not given
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Seconds of each round
-    #[arg(long, default_value = "5")]
-    pub seconds: f64,
+    /// Seconds of each round; 5 if not given. With --profile firmware: seconds within which each connection must have a
+    /// share accepted; 120 if not given
+    #[arg(long)]
+    pub seconds: Option<f64>,
     /// Rounds; figures are the medians of all
     #[arg(long, default_value = "3")]
     pub rounds: NonZeroUsize,
@@ -86,9 +98,17 @@ pub struct Shape {
     /// User identity of all channels; many pools want an address
     #[arg(long, default_value = "load")]
     pub user: String,
-    /// Hash rate that each channel claims, in hashes a second; the lower it is, the easier the target
+    /// Hash rate that each channel claims, in hashes a second; the lower it is, the easier the target. --profile firmware
+    /// claims 1e12
     #[arg(long, default_value = "1")]
     pub hashrate: f32,
+}
+
+/// A client to behave as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Small firmware, as Bitaxe devices have it: 8 192 bytes for a frame, 20 merkle branches, 8 jobs.
+    Firmware,
 }
 
 /// Kind of channel to open.
@@ -101,6 +121,15 @@ pub enum ChannelType {
     Extended,
 }
 
+impl ChannelType {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Extended => "extended",
+        }
+    }
+}
+
 /// A server that the tool starts as a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServerRole {
@@ -111,6 +140,9 @@ pub(crate) enum ServerRole {
     /// The bare server.
     Floor,
 }
+
+/// Seconds of a round unless told otherwise.
+const ROUND_SECONDS: f64 = 5.0;
 
 /// Longest round, in seconds: a day.
 const MAX_SECONDS: f64 = 86_400.0;
@@ -146,7 +178,9 @@ impl Args {
             "name a server, such as stratum2+tcp://HOST:PORT/KEY, or let --self start one"
         );
         ensure!(
-            shape.seconds > 0.0 && shape.seconds <= MAX_SECONDS,
+            shape
+                .seconds
+                .is_none_or(|seconds| seconds > 0.0 && seconds <= MAX_SECONDS),
             "--seconds must be above 0 and at most {MAX_SECONDS}"
         );
         ensure!(
@@ -154,7 +188,10 @@ impl Args {
             "--rate must be above 0; leave it out to send as fast as the server takes shares"
         );
         ensure!(
-            !self.own || shape.rate.is_some() || self.shares_per_answer() <= shape.window.get(),
+            !self.own
+                || shape.rate.is_some()
+                || self.profile.is_some()
+                || self.shares_per_answer() <= shape.window.get(),
             "--window must not be below --acks, or every share waits for its acknowledgement's deadline"
         );
         ensure!(
@@ -163,7 +200,7 @@ impl Args {
         );
         let is_sv2 = self.protocol() == Protocol::Sv2;
         ensure!(
-            is_sv2 || shape.channels.get() == 1 && shape.channel == ChannelType::Standard,
+            is_sv2 || shape.channels.get() == 1 && shape.channel() == ChannelType::Standard,
             "Stratum V1 has no channels: leave --channels and --channel out"
         );
         ensure!(
@@ -174,15 +211,50 @@ impl Args {
             shape.user.len() <= usize::from(u8::MAX),
             "--user must have at most 255 bytes"
         );
+        match self.profile {
+            Some(Profile::Firmware) => self.check_firmware(),
+            None => Ok(()),
+        }
+    }
+
+    fn check_firmware(&self) -> anyhow::Result<()> {
+        let shape = &self.shape;
+        ensure!(
+            self.protocol() == Protocol::Sv2 && shape.channels.get() == 1,
+            "--profile firmware is for Stratum V2 with one channel on each connection: leave --sv1 and --channels out"
+        );
+        ensure!(
+            shape.rate.is_none() && !shape.new_tip,
+            "--profile firmware hashes for its shares, and takes tips as they come: leave --rate and --new-tip out"
+        );
+        ensure!(
+            self.device_hashrate.is_finite() && self.device_hashrate > 0.0,
+            "--device-hashrate must be above 0"
+        );
         Ok(())
+    }
+
+    /// How long the connections of --profile firmware mine.
+    pub(crate) fn firmware_duration(&self) -> Duration {
+        let given = self.shape.seconds.map(duration);
+        given.unwrap_or(DEFAULT_DURATION)
     }
 }
 
 impl Shape {
     /// The length of a round.
     pub(crate) fn round(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.clamp(0.0, MAX_SECONDS))
+        duration(self.seconds.unwrap_or(ROUND_SECONDS))
     }
+
+    /// Kind of channel of a load.
+    pub(crate) fn channel(&self) -> ChannelType {
+        self.channel.unwrap_or(ChannelType::Standard)
+    }
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.0, MAX_SECONDS))
 }
 
 #[cfg(test)]
@@ -248,11 +320,22 @@ mod tests {
             ("--self --rate inf", "--rate"),
             ("--self --window 1", "--window"),
             ("--self --connections 0", "--connections"),
+            ("--self --profile firmware --rate 1", "--rate"),
+            ("--self --profile firmware --new-tip", "--new-tip"),
+            ("--self --profile firmware --sv1", "--sv1"),
+            ("--self --profile firmware --channels 2", "--channels"),
+            (
+                "--self --profile firmware --device-hashrate 0",
+                "--device-hashrate",
+            ),
+            ("--self --profile bitaxe", "--profile"),
+            ("--self --shares 5", "--profile"),
         ] {
             let error = parse(wrong).unwrap_err();
             assert!(error.contains(option), "{wrong}: {error}");
         }
         parse("--self --window 1 --acks 1").unwrap();
         parse("--self --window 1 --rate 2").unwrap();
+        parse("--self --profile firmware --window 1 --shares 5").unwrap();
     }
 }

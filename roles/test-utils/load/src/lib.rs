@@ -4,7 +4,8 @@
 //! are counted. With `--self` the server is a pool in a child process with a fixed template; beside it runs the floor, a
 //! bare server that reads the same bytes and writes the same acknowledgements without decoding anything, so that the
 //! figures of two machines can be compared by their ratio. With `--sv1` a translator stands before the pool and is what is
-//! loaded and measured, as Stratum V1 miners.
+//! loaded and measured, as Stratum V1 miners. With `--profile firmware` nothing is measured: the clients are devices with
+//! little memory, see [`firmware`].
 //!
 //! ```
 //! use clap::Parser;
@@ -21,6 +22,7 @@
 
 mod args;
 mod client;
+pub mod firmware;
 mod measure;
 mod process;
 mod report;
@@ -28,12 +30,14 @@ mod rounds;
 mod serve;
 mod stats;
 
+use std::fmt::Display;
 use std::io::Write;
 
 use anyhow::Context;
-use tokio::runtime::{Builder, LocalOptions};
+use serde::Serialize;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-pub use args::{Args, ChannelType, Shape};
+pub use args::{Args, ChannelType, Profile, Shape};
 pub use report::{
     Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures, UpstreamFigures,
 };
@@ -49,13 +53,17 @@ pub fn main(args: &Args, words: &[&str]) -> anyhow::Result<()> {
     if let Some(role) = args.serve {
         return serve::serve(role, args);
     }
+    if args.profile == Some(Profile::Firmware) {
+        let report = run_firmware(args, words)?;
+        show(&report)?;
+        anyhow::ensure!(
+            report.is_ok(),
+            "the server does what small firmware cannot take; see the failures above"
+        );
+        return Ok(());
+    }
     let report = run(args, words)?;
-    eprint!("{report}");
-    let mut line = serde_json::to_string(&report).context("write the report")?;
-    line.push('\n');
-    std::io::stdout()
-        .write_all(line.as_bytes())
-        .context("write the report to standard output")?;
+    show(&report)?;
     let missing = report.missing();
     anyhow::ensure!(
         missing == 0,
@@ -64,16 +72,38 @@ pub fn main(args: &Args, words: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn show(report: &(impl Display + Serialize)) -> anyhow::Result<()> {
+    eprint!("{report}");
+    let mut line = serde_json::to_string(report).context("write the report")?;
+    line.push('\n');
+    std::io::stdout()
+        .write_all(line.as_bytes())
+        .context("write the report to standard output")
+}
+
 /// Measures, and gives the figures; see [`main`] for `words`.
 ///
 /// # Errors
 /// As [`main`].
 pub fn run(args: &Args, words: &[&str]) -> anyhow::Result<Report> {
     args.check()?;
+    runtime()?.block_on(measure::run(args, words))
+}
+
+/// Behaves as small firmware, and says what the server did; see [`main`] for `words`, and [`Firmware`](firmware::Firmware)
+/// for tests beside a server in the same process.
+///
+/// # Errors
+/// The options contradict each other, or the server of `--self` does not start. What a server does is in the report.
+pub fn run_firmware(args: &Args, words: &[&str]) -> anyhow::Result<firmware::FirmwareReport> {
+    args.check()?;
+    runtime()?.block_on(measure::run_firmware(args, words))
+}
+
+fn runtime() -> anyhow::Result<LocalRuntime> {
     stratum_runtime::raise_open_files();
-    let runtime = Builder::new_current_thread()
+    Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
-        .context("start the client's runtime")?;
-    runtime.block_on(measure::run(args, words))
+        .context("start the client's runtime")
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::args::{Args, ChannelType, ServerRole, Shape};
 use crate::client::sv1::{self, Sv1};
 use crate::client::sv2::Sv2;
 use crate::client::{self, Miner, Pace, Protocol};
+use crate::firmware::{Firmware, FirmwareReport};
 use crate::process::{Server, Usage};
 use crate::report::{Figures, Quantiles, Report, SetupFigures, ShareFigures, TipFigures};
 use crate::rounds::{Round, Rounds, TipRounds};
@@ -43,6 +45,9 @@ const BLOCK_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// How long the last shares may take to be answered, and to reach the upstream.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two tips of the pool of `--self`, while clients behave as firmware.
+const FIRMWARE_TIP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How often the client looks how far behind the upstream is.
 const LAG_POLL: Duration = Duration::from_millis(50);
@@ -79,6 +84,50 @@ pub(crate) async fn run(args: &Args, words: &[&str]) -> anyhow::Result<Report> {
         false => None,
     };
     Ok(Report::new(args, figures, floor))
+}
+
+/// Behaves as small firmware, and says what the server did.
+pub(crate) async fn run_firmware(args: &Args, words: &[&str]) -> anyhow::Result<FirmwareReport> {
+    match &args.url {
+        Some(ServerUrl::Sv2(endpoint)) => Ok(devices(args, endpoint.clone()).run().await),
+        Some(ServerUrl::Sv1(_)) => bail!("--profile firmware is for Stratum V2"),
+        None => {
+            let pool = Server::start(ServerRole::Pool, args, bare_lens(args), None, words);
+            let mut pool = pool.context("start the pool")?;
+            let devices = devices(args, pool.endpoint.clone());
+            tokio::select! {
+                report = devices.run() => Ok(report),
+                ended = announce_tips(&mut pool) => ended,
+            }
+        }
+    }
+}
+
+/// The devices that `args` ask for.
+fn devices(args: &Args, endpoint: Endpoint) -> Firmware {
+    let shape = &args.shape;
+    let mut devices = Firmware {
+        channel: shape.channel.unwrap_or(ChannelType::Extended),
+        connections: shape.connections,
+        parallel: shape.parallel,
+        user: shape.user.clone(),
+        hashrate: args.device_hashrate,
+        duration: args.firmware_duration(),
+        shares: args.shares.map(NonZeroU64::get),
+        ..Firmware::new(endpoint)
+    };
+    if args.plain {
+        devices.security = ClientSecurity::Plain;
+    }
+    devices
+}
+
+/// Never ends but with an error.
+async fn announce_tips<T>(pool: &mut Server) -> anyhow::Result<T> {
+    loop {
+        sleep(FIRMWARE_TIP_INTERVAL).await;
+        pool.announce_tip()?;
+    }
 }
 
 /// Loads the pool of `--self`, or the translator in front of it.
@@ -179,7 +228,7 @@ fn bare_lens(args: &Args) -> [usize; 3] {
     } else {
         NOISE_OVERHEAD
     };
-    let (share, tip) = match args.shape.channel {
+    let (share, tip) = match args.shape.channel() {
         ChannelType::Standard => (SHARE_LEN, STANDARD_TIP_LENS),
         ChannelType::Extended => (SHARE_LEN + EXTRANONCE_FIELD_LEN, EXTENDED_TIP_LENS),
     };

@@ -43,6 +43,9 @@ impl Server {
         if let Some(upstream) = upstream {
             command.args(["--upstream", &upstream.to_string()]);
         }
+        if args.profile.is_some() {
+            command.args(["--profile", "firmware"]);
+        }
         let is_loaded = args.protocol() == Protocol::Sv2 || role != ServerRole::Pool;
         if let Some(threads) = args.threads.filter(|_| is_loaded) {
             command.args(["--threads", &threads.to_string()]);

@@ -175,12 +175,12 @@ impl Report {
             protocol: if is_sv1 { "sv1" } else { "sv2" },
             connections: shape.connections.get(),
             channels: shape.channels.get(),
-            channel: (!is_sv1).then_some(shape.channel),
+            channel: (!is_sv1).then_some(shape.channel()),
             per_miner: (args.own && is_sv1).then_some(args.per_miner),
             window: shape.window.get(),
             rate: shape.rate,
             acks: args.own.then_some(args.acks.get()),
-            seconds: shape.seconds,
+            seconds: shape.round().as_secs_f64(),
             rounds: shape.rounds.get(),
             figures,
             floor,
@@ -228,7 +228,7 @@ impl fmt::Display for Shown<Quantiles> {
     }
 }
 
-fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
@@ -244,9 +244,8 @@ impl fmt::Display for Report {
         let connections = counted(self.connections, "connection");
         let channels = match self.channel {
             Some(kind) => {
-                let kind = format!("{kind:?}").to_lowercase();
                 let channels = counted(self.channels, "channel");
-                format!("{connections}, on each {channels} ({kind})")
+                format!("{connections}, on each {channels} ({})", kind.name())
             }
             None => format!("{connections} of Stratum V1"),
         };

@@ -39,7 +39,7 @@ impl Stats {
     }
 
     pub(crate) fn reject(&self, code: &str) {
-        count(&self.rejected, code);
+        count(&mut self.rejected.borrow_mut(), code);
     }
 
     /// A connection heard of a tip; `known` is the one it counted last.
@@ -55,12 +55,12 @@ impl Stats {
     }
 
     pub(crate) fn lose(&self, reason: &str) {
-        count(&self.lost, reason);
+        count(&mut self.lost.borrow_mut(), reason);
     }
 }
 
-fn count(counts: &RefCell<BTreeMap<String, u64>>, name: &str) {
-    let mut counts = counts.borrow_mut();
+/// Counts under a name that a peer may have chosen.
+pub(crate) fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     let name = match counts.len() < MAX_CODES || counts.contains_key(name) {
         true => name,
         false => "other",

@@ -77,6 +77,10 @@ pub const MAX_FUTURE_JOBS: usize = 8;
 /// Shares of one channel that wait for an answer. One more pushes out the oldest, which then counts as unanswered.
 pub const MAX_IN_FLIGHT: usize = 1_024;
 
+/// Ids of closed channels and former groups that are remembered, for messages that were on their way. Of more, the
+/// oldest are forgotten.
+pub const MAX_FORMER_IDS: usize = 4_096;
+
 /// Events kept until they are taken: room for one of each channel, as a message to a group brings. One more pushes out
 /// the oldest; what [`ClientChannels`] itself knows stays right.
 pub const MAX_EVENTS: usize = MAX_CHANNELS + 1_024;
@@ -115,9 +119,12 @@ pub enum ClientReject {
     /// An answer to a request that is not open.
     #[error("an answer to a request that is not open")]
     UnknownRequest,
-    /// No channel or group of this connection has this id.
+    /// No channel or group of this connection ever had this id.
     #[error("no such channel or group on this connection")]
     UnknownChannel,
+    /// The channel was closed, or the group left: the message was on its way.
+    #[error("the channel is closed, or the group is another one by now")]
+    FormerChannel,
     /// The id is taken already, by a channel or a group (MS-9, MS-10).
     #[error("the channel id is in use")]
     IdInUse,
@@ -136,17 +143,24 @@ pub enum ClientReject {
     /// Coinbase parts that do not fit the channel's extranonce.
     #[error("the coinbase cannot be built from the parts of the job")]
     BadCoinbase,
-    /// The channel has fewer extranonce bytes than asked for, or more than there can be.
-    #[error("the extranonce size granted is not what was asked for")]
+    /// The channel has fewer extranonce bytes than asked for or granted, or more than there can be.
+    #[error("the extranonce has not the size that was asked for or granted")]
     BadExtranonceSize,
+    /// A target easier than the client said it takes (MS-25).
+    #[error("the target is easier than the maximum that was agreed")]
+    TargetTooEasy,
+    /// An answer to a share that was never sent.
+    #[error("an answer to a share that was never sent")]
+    UnsentShare,
 }
 
 impl ClientReject {
     /// All reasons, in the order of [`Self::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Unexpected,
         Self::UnknownRequest,
         Self::UnknownChannel,
+        Self::FormerChannel,
         Self::IdInUse,
         Self::UnknownJob,
         Self::NoPrevHash,
@@ -154,7 +168,21 @@ impl ClientReject {
         Self::WrongKind,
         Self::BadCoinbase,
         Self::BadExtranonceSize,
+        Self::TargetTooEasy,
+        Self::UnsentShare,
     ];
+
+    /// Whether no server in its right mind does this, whatever crossed on the way: what else it says cannot be relied
+    /// upon.
+    pub const fn is_broken_word(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownChannel
+                | Self::BadExtranonceSize
+                | Self::TargetTooEasy
+                | Self::UnsentShare
+        )
+    }
 
     /// Where this reason stands in [`Self::ALL`], for counters.
     pub const fn index(self) -> usize {
@@ -260,6 +288,7 @@ struct PendingOpen {
     request_id: u32,
     kind: ChannelKind,
     min_extranonce_size: u16,
+    max_target: Target,
 }
 
 /// One open channel.
@@ -271,6 +300,8 @@ pub struct ClientChannel {
     extranonce_prefix: Vec<u8>,
     extranonce_size: usize,
     target: Target,
+    /// No target is easier.
+    max_target: Target,
     tip: Option<Arc<ChainTip>>,
     future: VecDeque<JobSlot>,
     work: Option<Work>,
@@ -288,6 +319,7 @@ impl ClientChannel {
             extranonce_prefix: Vec::new(),
             extranonce_size: 0,
             target: Target::MAX,
+            max_target: Target::MAX,
             tip: None,
             future: VecDeque::new(),
             work: None,
@@ -343,6 +375,20 @@ impl ClientChannel {
         self.in_flight.len()
     }
 
+    /// Whether a share with this number was sent. Numbers may wrap.
+    const fn was_sent(&self, sequence_number: u32) -> bool {
+        let age = self.next_sequence_number.wrapping_sub(sequence_number);
+        age < 1 << 31 && (age as u64) < self.counts.submitted
+    }
+
+    /// A target that was agreed upon.
+    fn check_target(&self, target: &Target) -> Result<(), ClientReject> {
+        if *target > self.max_target {
+            return Err(ClientReject::TargetTooEasy);
+        }
+        Ok(())
+    }
+
     /// Sequence numbers up to and including `last` are answered. Numbers may wrap.
     fn settle_up_to(&mut self, last: u32) {
         let is_settled = |sequence_number: &u32| last.wrapping_sub(*sequence_number) < 1 << 31;
@@ -386,6 +432,8 @@ pub struct ClientChannels {
     /// By ascending id.
     channels: Vec<ClientChannel>,
     pending: Vec<PendingOpen>,
+    /// Ids that channels and groups had.
+    former: VecDeque<u32>,
     next_request_id: u32,
     events: VecDeque<ClientEvent>,
     rejects: [u64; ClientReject::ALL.len()],
@@ -407,7 +455,7 @@ impl ClientChannels {
         terms: OpenTerms,
     ) -> Result<OpenStandardMiningChannel<'a>, ClientError> {
         Ok(OpenStandardMiningChannel {
-            request_id: self.request(ChannelKind::Standard, 0)?,
+            request_id: self.request(ChannelKind::Standard, 0, terms.max_target)?,
             user_identity,
             nominal_hash_rate: terms.nominal_hash_rate,
             max_target: terms.max_target.to_le_bytes().into(),
@@ -424,7 +472,11 @@ impl ClientChannels {
         terms: OpenTerms,
     ) -> Result<OpenExtendedMiningChannel<'a>, ClientError> {
         Ok(OpenExtendedMiningChannel {
-            request_id: self.request(ChannelKind::Extended, terms.min_extranonce_size)?,
+            request_id: self.request(
+                ChannelKind::Extended,
+                terms.min_extranonce_size,
+                terms.max_target,
+            )?,
             user_identity,
             nominal_hash_rate: terms.nominal_hash_rate,
             max_target: terms.max_target.to_le_bytes().into(),
@@ -432,7 +484,12 @@ impl ClientChannels {
         })
     }
 
-    fn request(&mut self, kind: ChannelKind, min_size: u16) -> Result<u32, ClientError> {
+    fn request(
+        &mut self,
+        kind: ChannelKind,
+        min_extranonce_size: u16,
+        max_target: Target,
+    ) -> Result<u32, ClientError> {
         let is_full = self.pending.len() >= MAX_PENDING_OPENS
             || self.channels.len() + self.pending.len() >= MAX_CHANNELS;
         if is_full {
@@ -442,7 +499,8 @@ impl ClientChannels {
         self.pending.push(PendingOpen {
             request_id: self.next_request_id,
             kind,
-            min_extranonce_size: min_size,
+            min_extranonce_size,
+            max_target,
         });
         Ok(self.next_request_id)
     }
@@ -451,8 +509,16 @@ impl ClientChannels {
     ///
     /// # Errors
     /// [`ClientError::NotOpen`].
-    pub fn update(&self, channel_id: u32, terms: OpenTerms) -> Result<UpdateChannel, ClientError> {
-        self.channel(channel_id).ok_or(ClientError::NotOpen)?;
+    pub fn update(
+        &mut self,
+        channel_id: u32,
+        terms: OpenTerms,
+    ) -> Result<UpdateChannel, ClientError> {
+        let channel = self
+            .own_channel(channel_id)
+            .map_err(|_| ClientError::NotOpen)?;
+        // A target by the limit of before may be under way: only an easier limit holds at once.
+        channel.max_target = channel.max_target.max(terms.max_target);
         Ok(UpdateChannel {
             channel_id,
             nominal_hash_rate: terms.nominal_hash_rate,
@@ -471,6 +537,7 @@ impl ClientChannels {
     ) -> Result<CloseChannel<'a>, ClientError> {
         let at = self.channel_at(channel_id).ok_or(ClientError::NotOpen)?;
         self.channels.remove(at);
+        self.remember(channel_id);
         Ok(CloseChannel {
             channel_id,
             reason_code,
@@ -617,6 +684,9 @@ impl ClientChannels {
             M::SubmitSharesError(message) => {
                 let (channel_id, sequence_number) = (message.channel_id, message.sequence_number);
                 let channel = self.own_channel(channel_id)?;
+                if !channel.was_sent(sequence_number) {
+                    return Err(ClientReject::UnsentShare);
+                }
                 channel.in_flight.retain(|other| *other != sequence_number);
                 channel.counts.rejected += 1;
                 self.tell(ClientEvent::Rejected {
@@ -662,9 +732,11 @@ impl ClientChannels {
         self.opened(message.request_id, channel)
     }
 
-    fn opened(&mut self, request_id: u32, channel: ClientChannel) -> Result<(), ClientReject> {
+    fn opened(&mut self, request_id: u32, mut channel: ClientChannel) -> Result<(), ClientReject> {
         let channel_id = channel.id;
         let pending = self.take_pending(request_id)?;
+        channel.max_target = pending.max_target;
+        channel.check_target(&channel.target)?;
         let is_taken = |other: &ClientChannel| {
             other.id == channel_id || other.group_id == channel_id || other.id == channel.group_id
         };
@@ -745,6 +817,7 @@ impl ClientChannels {
     fn new_target(&mut self, message: &SetTarget) -> Result<(), ClientReject> {
         let target = Target::from_le_bytes(message.maximum_target.0);
         self.for_addressed(message.channel_id, |channel| {
+            channel.check_target(&target)?;
             channel.target = target;
             Ok(false)
         })
@@ -753,7 +826,12 @@ impl ClientChannels {
     /// Jobs that came before keep their prefix: it went into their slot.
     fn new_prefix(&mut self, message: &SetExtranoncePrefix<'_>) -> Result<(), ClientReject> {
         let channel = self.own_channel(message.channel_id)?;
-        channel.extranonce_prefix = message.extranonce_prefix.as_bytes().to_vec();
+        let prefix = message.extranonce_prefix.as_bytes();
+        if prefix.len() > channel.extranonce_prefix.len() {
+            // What it grows by is taken from the bytes that were granted.
+            return Err(ClientReject::BadExtranonceSize);
+        }
+        channel.extranonce_prefix = prefix.to_vec();
         Ok(())
     }
 
@@ -763,17 +841,23 @@ impl ClientChannels {
             return Err(ClientReject::IdInUse);
         }
         let mut result = Ok(());
+        let mut former = Vec::new();
         for channel_id in &message.channel_ids {
             match self.own_channel(channel_id) {
-                Ok(channel) => channel.group_id = group_id,
+                Ok(channel) => former.push(core::mem::replace(&mut channel.group_id, group_id)),
                 Err(reason) => result = Err(reason),
             }
         }
+        former.dedup();
+        former.into_iter().for_each(|id| self.remember(id));
         result
     }
 
     fn acknowledged(&mut self, message: &SubmitSharesSuccess) -> Result<(), ClientReject> {
         let channel = self.own_channel(message.channel_id)?;
+        if !channel.was_sent(message.last_sequence_number) {
+            return Err(ClientReject::UnsentShare);
+        }
         channel.settle_up_to(message.last_sequence_number);
         let counts = &mut channel.counts;
         counts.acknowledged += u64::from(message.new_submits_accepted_count);
@@ -791,9 +875,11 @@ impl ClientChannels {
             .map(|channel| channel.id)
             .collect();
         if closed.is_empty() {
-            return Err(ClientReject::UnknownChannel);
+            return Err(self.unknown(id));
         }
+        self.remember(id);
         for channel_id in closed {
+            self.remember(channel_id);
             self.tell(ClientEvent::Closed {
                 channel_id,
                 reason_code: message.reason_code.clone().into_owned(),
@@ -834,7 +920,7 @@ impl ClientChannels {
         match failed {
             Some(reason) => Err(reason),
             None if is_any => Ok(()),
-            None => Err(ClientReject::UnknownChannel),
+            None => Err(self.unknown(id)),
         }
     }
 
@@ -865,9 +951,30 @@ impl ClientChannels {
     }
 
     fn own_channel(&mut self, channel_id: u32) -> Result<&mut ClientChannel, ClientReject> {
-        let at = self.channel_at(channel_id);
-        at.and_then(|at| self.channels.get_mut(at))
+        let Some(at) = self.channel_at(channel_id) else {
+            return Err(self.unknown(channel_id));
+        };
+        self.channels
+            .get_mut(at)
             .ok_or(ClientReject::UnknownChannel)
+    }
+
+    /// Why there is nothing of this id.
+    fn unknown(&self, id: u32) -> ClientReject {
+        if self.former.contains(&id) {
+            ClientReject::FormerChannel
+        } else {
+            ClientReject::UnknownChannel
+        }
+    }
+
+    fn remember(&mut self, id: u32) {
+        if self.former.len() >= MAX_FORMER_IDS {
+            self.former.pop_front();
+        }
+        if self.former.back() != Some(&id) {
+            self.former.push_back(id);
+        }
     }
 }
 

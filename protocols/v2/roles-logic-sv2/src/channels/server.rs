@@ -30,6 +30,7 @@
 //!     payout: PayoutId(0),
 //!     extranonce_prefix: extranonces.allocate_extended(8).unwrap(),
 //!     full_extranonce_size: extranonces.full_size(),
+//!     terms: Default::default(),
 //! };
 //! let channel_id = channels.open(checked, grant, now).unwrap();
 //!
@@ -105,6 +106,10 @@ pub struct ServerConfig {
     ///
     /// A job that is already active keeps its target (MS-52), so without this a new target waits for the next template.
     pub is_job_resent_on_new_target: bool,
+    /// Address a channel that is alone in its group by its own id: small firmware does not follow [`SetGroupChannel`].
+    ///
+    /// [`SetGroupChannel`]: mining_sv2::SetGroupChannel
+    pub is_lone_channel_addressed: bool,
     /// Whether `SetCustomMiningJob` is taken at all; where not it is answered `jd-not-supported`.
     pub takes_custom_jobs: bool,
 }
@@ -119,6 +124,7 @@ impl Default for ServerConfig {
             slices: SliceLimits::default(),
             max_shares_per_tip: DEFAULT_MAX_SHARES_PER_TIP,
             is_job_resent_on_new_target: true,
+            is_lone_channel_addressed: false,
             takes_custom_jobs: false,
         }
     }
@@ -154,7 +160,7 @@ pub struct BlockFound {
     pub job: Arc<Job>,
     /// Header and hash.
     pub solution: BlockSolution,
-    /// The whole coinbase transaction, with its witness where it has one.
+    /// The whole coinbase transaction, with its witness where it has one; empty for a job whose root came ready.
     pub coinbase: Vec<u8>,
 }
 
@@ -243,6 +249,16 @@ impl<'a> ChannelView<'a> {
     /// First bytes of the extranonce of jobs to come.
     pub fn extranonce_prefix(&self) -> &'a [u8] {
         self.0.prefix.as_bytes()
+    }
+
+    /// The easiest target that the client takes.
+    pub const fn max_target(&self) -> Target {
+        self.0.vardiff.max_target()
+    }
+
+    /// Estimated hashes a second; 0 before the first shares.
+    pub fn hashrate(&self, now: Instant) -> f64 {
+        self.0.vardiff.hashrate(now)
     }
 
     /// Hashes a second, as the client last claimed.

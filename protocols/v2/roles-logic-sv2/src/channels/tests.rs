@@ -3,5 +3,6 @@
 mod client;
 mod dialogue;
 mod model;
+mod relay;
 mod scenarios;
 mod shares;

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::job::{ChainTip, Job};
+use crate::target::Target;
 
 /// Names a way to pay a channel's reward. The owner chooses the numbers; equal numbers share jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,4 +69,29 @@ impl WorkState {
     pub fn jobs(&self) -> impl Iterator<Item = (JobKey, &Arc<Job>)> {
         self.jobs.iter().map(|(key, job)| (*key, job))
     }
+}
+
+/// On which terms shares of a payout's jobs are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkTerms {
+    /// The target follows from the rate of shares that the operator wants; shares are acknowledged when they are stored.
+    #[default]
+    Own,
+    /// The same, but the target is not made harder than this one: an upstream credits no more than it asked for.
+    AtMost(Target),
+    /// The target is the upstream's, and shares are acknowledged when the owner says so, as the upstream does.
+    Relayed(Target),
+}
+
+/// The newest work of one payout, for owners whose payouts have tips of their own, as a proxy's upstreams have.
+#[derive(Clone, Debug)]
+pub struct PayoutWork {
+    /// What it builds on.
+    pub tip: Arc<ChainTip>,
+    /// What is mined.
+    pub job: Arc<Job>,
+    /// Earliest block time of the job, in Unix seconds; not before that of the tip.
+    pub min_ntime: u32,
+    /// On which terms.
+    pub terms: WorkTerms,
 }

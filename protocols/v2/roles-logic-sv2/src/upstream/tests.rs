@@ -5,11 +5,13 @@ use common_messages_sv2::{
 };
 use extensions_sv2::{RequestExtensionsError, RequestExtensionsSuccess};
 use mining_sv2::{
-    NewExtendedMiningJob, OpenExtendedMiningChannelSuccess, OpenMiningChannelError, SetNewPrevHash,
+    NewExtendedMiningJob, OpenExtendedMiningChannelSuccess, OpenMiningChannelError,
+    OpenStandardMiningChannelSuccess, SetExtranoncePrefix, SetNewPrevHash, SetTarget,
     SubmitSharesSuccess,
 };
 
 use super::*;
+use crate::target::Target;
 
 const CHANNEL: u32 = 2;
 
@@ -140,6 +142,10 @@ fn short(output: &UpstreamOutput) -> String {
         UpstreamOutput::Event(UpstreamEvent::Reconnect { host, port }) => {
             alloc::format!("reconnect {host}:{port}")
         }
+        UpstreamOutput::Event(UpstreamEvent::Foreign { channel_id, frame }) => {
+            alloc::format!("foreign frame for {channel_id}: {:?}", frame.payload)
+        }
+        UpstreamOutput::Forward(frame) => alloc::format!("forward {:?}", frame.payload),
         UpstreamOutput::Close(end) => end.to_string(),
     }
 }
@@ -335,4 +341,98 @@ fn unknown_frames_are_counted() {
     scene.session.handle_frame(0, 0xee, &[], scene.now);
     assert_eq!(scene.session.ignored_frames(), 2);
     assert!(scene.told().is_empty());
+}
+
+#[test]
+fn a_server_that_breaks_its_word_is_left_and_the_reason_has_a_name() {
+    let acknowledged = SubmitSharesSuccess {
+        channel_id: CHANNEL,
+        last_sequence_number: 9,
+        new_submits_accepted_count: 9,
+        new_shares_sum: 9,
+    };
+    let job = SetNewPrevHash {
+        channel_id: 4_711,
+        job_id: 1,
+        prev_hash: [1; 32].into(),
+        min_ntime: 1_700_000_000,
+        nbits: 0x1703_71b1,
+    };
+    let prefix = SetExtranoncePrefix {
+        channel_id: CHANNEL,
+        extranonce_prefix: [9; 5].as_slice().try_into().unwrap(),
+    };
+    let target = SetTarget {
+        channel_id: CHANNEL,
+        maximum_target: [0xff; 32].into(),
+    };
+    let lies: [(MiningMessage<'static>, &str); 4] = [
+        (acknowledged.into(), "unsent-share"),
+        (job.into(), "unknown-channel"),
+        (prefix.into(), "extranonce-size"),
+        (target.into(), "target-too-easy"),
+    ];
+    for (lie, label) in lies {
+        let mut scene = Scene::working();
+        if label == "target-too-easy" {
+            // As if that had been asked for.
+            scene = Scene::open();
+            let terms = OpenTerms {
+                max_target: Target::from_difficulty(1.0).unwrap(),
+                ..OpenTerms::default()
+            };
+            let identity = "farm".try_into().unwrap();
+            let request = scene.session.open_standard(identity, terms, scene.now);
+            assert_eq!(scene.told(), ["OpenStandardMiningChannel"]);
+            scene.says(MiningMessage::from(OpenStandardMiningChannelSuccess {
+                request_id: request.unwrap(),
+                channel_id: CHANNEL,
+                target: terms.max_target.to_le_bytes().into(),
+                extranonce_prefix: [9; 20].as_slice().try_into().unwrap(),
+                group_channel_id: 1,
+            }));
+            assert_eq!(scene.told(), ["opened"]);
+        }
+        scene.says(lie);
+        let Some(UpstreamOutput::Close(end)) = scene.session.poll_output() else {
+            panic!("{label}: it is left")
+        };
+        assert_eq!(end.label(), label);
+        assert!(
+            end.to_string()
+                .starts_with("the server does not keep to what was agreed: ")
+        );
+        assert!(scene.session.poll_timeout().is_none());
+    }
+}
+
+#[test]
+fn frames_of_unknown_extensions_for_a_channel_are_handed_out_as_they_came() {
+    let mut scene = Scene::working();
+    let payload = [&CHANNEL.to_le_bytes()[..], &[1, 2, 3]].concat();
+    scene
+        .session
+        .handle_frame(0xc001, 0x77, &payload, scene.now);
+    assert_eq!(scene.told(), ["foreign frame for 2: [2, 0, 0, 0, 1, 2, 3]"]);
+    // One for the connection is nobody's.
+    scene
+        .session
+        .handle_frame(0x4001, 0x77, &payload, scene.now);
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.session.ignored_frames(), 1);
+    let frame = ForeignFrame {
+        channel_id: 9,
+        extension_type: 0xc001,
+        msg_type: 0x77,
+        payload: &[9, 0, 0, 0, 5],
+    };
+    scene.session.forward(frame.for_channel(CHANNEL));
+    assert_eq!(scene.told(), ["forward [2, 0, 0, 0, 5]"]);
+    let mut early = Scene::new(&[]);
+    early
+        .session
+        .handle_frame(0xc001, 0x77, &payload, early.now);
+    early.session.forward(frame.for_channel(CHANNEL));
+    assert!(early.told().is_empty());
+    assert_eq!(early.session.ignored_frames(), 1);
 }

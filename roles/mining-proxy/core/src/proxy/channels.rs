@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use const_sv2::error_codes::open_mining_channel as codes;
 use roles_logic_sv2::channels::client::OpenTerms;
+use roles_logic_sv2::channels::{ChannelKind, PayoutId};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::target::Target;
 use stratum_translation::layout::{EXTRANONCE_SIZES_ASKED, Layout};
 
 use super::{Note, Proxy};
 use crate::identity::channel_identity;
+use crate::leaf::Leaf;
 use crate::link::{Channel, LEAVE_GRACE, LinkId, MAX_OPENS_UNDER_WAY, WORK_TIMEOUT};
 use crate::miner::{ChannelRef, MinerId, Request, Source};
 
@@ -117,7 +119,7 @@ impl Proxy {
     fn ask_for_channel(&mut self, id: MinerId, link_id: LinkId, takes_any_target: bool, now: Now) {
         let miner = self.miners.find(id);
         let max_target = match miner.filter(|_| !takes_any_target) {
-            Some(miner) => miner.bridge.max_target(),
+            Some(miner) => miner.max_target(),
             None => Target::MAX,
         };
         let request = self.request_channel(id, link_id, max_target, now);
@@ -161,7 +163,12 @@ impl Proxy {
         };
         let identity = identity.try_into().unwrap_or_default();
         let session = link.session.as_mut()?;
-        let request_id = session.open_extended(identity, terms, now).ok()?;
+        let is_standard = miner.leaf().is_some_and(Leaf::is_standard);
+        let request_id = if is_standard && !session.requires_extended_channels() {
+            session.open_standard(identity, terms, now).ok()?
+        } else {
+            session.open_extended(identity, terms, now).ok()?
+        };
         Some((request_id, nominal_hash_rate))
     }
 
@@ -181,13 +188,19 @@ impl Proxy {
         let Some(owner) = link.requests.remove(&request_id) else {
             return;
         };
-        link.channels.insert(channel_id, Channel::of(owner));
+        self.next_payout = self.next_payout.wrapping_add(1);
+        let payout = PayoutId(self.next_payout);
+        link.channels.insert(channel_id, Channel::of(owner, payout));
         link.expect_work(channel_id, now.instant + WORK_TIMEOUT);
-        let size = link.session.as_ref().and_then(|session| {
-            let channel = session.channels().channel(channel_id)?;
-            Some(channel.extranonce_size())
+        let session = link.session.as_ref();
+        let opened = session.and_then(|session| session.channels().channel(channel_id));
+        let layout = opened.and_then(|channel| match channel.kind() {
+            ChannelKind::Extended => {
+                Layout::of_channel(channel.extranonce_size(), self.config.extranonce2_size)
+            }
+            // Nobody needs room on it.
+            ChannelKind::Standard => link.layout,
         });
-        let layout = size.and_then(|size| Layout::of_channel(size, self.config.extranonce2_size));
         let Some(layout) = layout else {
             let reason = "the upstream grants too few bytes of extranonce".to_owned();
             return self.fail(link_id, reason, now);
@@ -223,7 +236,9 @@ impl Proxy {
         miner.refusals = 0;
         let shown = miner.shown();
         self.set_source(id, Source::Own(channel), now);
-        if shown.is_some_and(|shown| shown != layout.shown()) {
+        if self.miners.leaf(id).is_some() {
+            self.leaf_fits(id, layout, now);
+        } else if shown.is_some_and(|shown| shown != layout.shown()) {
             self.fit_extranonce(id, layout, now);
         }
         self.answer_names(id, true, now);
@@ -337,8 +352,11 @@ impl Proxy {
         };
         miner.refusals = 0;
         miner.count_code(code);
-        if miner.bridge.session().is_working() {
-            miner.bridge.reconnect(now);
+        if miner.leaf().is_some() {
+            return self.refuse_leaf(id, code, now);
+        }
+        if miner.is_working() {
+            self.dismiss(id, now);
         }
         self.answer_names(id, false, now);
     }
@@ -359,7 +377,9 @@ impl Proxy {
         };
         let owner = channel.owner;
         let is_retired = channel.is_retired;
-        channel.lost().for_each(|id| self.lost(Some(upstream), id));
+        channel
+            .lost()
+            .for_each(|sent| self.lost(Some(upstream), sent, now));
         if is_retired {
             return;
         }
@@ -383,10 +403,10 @@ impl Proxy {
             return;
         };
         miner.source = Source::Nowhere;
-        miner.bridge.cut_off(now);
         let reopened_at = miner.reopened_at.replace(now.instant);
         let is_soon = reopened_at.is_some_and(|at| now.instant - at < REOPEN_PAUSE);
         let link = miner.link;
+        self.cut_off(id, now);
         self.unpace(id);
         match link {
             Some(link) if self.is_aggregated(link) => self.enter(id, link, now),
@@ -470,7 +490,9 @@ impl Proxy {
         }
         self.take_session_outputs(channel.link, now);
         if let Some(closed) = closed {
-            closed.lost().for_each(|id| self.lost(Some(upstream), id));
+            closed
+                .lost()
+                .for_each(|sent| self.lost(Some(upstream), sent, now));
         }
     }
 
@@ -526,7 +548,7 @@ impl Proxy {
         let miner = self.miners.find_mut(id);
         if let Some(miner) = miner.filter(|miner| miner.source == Source::Own(channel)) {
             miner.source = Source::Nowhere;
-            miner.bridge.cut_off(now);
+            self.cut_off(id, now);
             self.unpace(id);
             if !self.go_elsewhere(id, channel.link, now) {
                 self.refuse_channel(id, "no-work", now);

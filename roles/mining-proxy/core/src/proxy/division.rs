@@ -124,7 +124,7 @@ impl Proxy {
         }
         let miner = self.miners.find(id)?;
         let refused_by = miner.refused_by;
-        let upstream = self.split.place(miner.bridge.hashrate(now))?;
+        let upstream = self.split.place(miner.estimate(now))?;
         let link = self.upstreams.get(upstream)?.link?;
         match refused_by == Some(link) {
             true => self.next_used(link),
@@ -171,6 +171,7 @@ impl Proxy {
         if due.is_none_or(|due| due > now.instant) {
             return;
         }
+        self.look_at_leaves(now);
         let nominal = self.config.bridge.nominal_hashrate;
         let miners = self.miners.iter().filter(|(_, miner)| miner.is_counted());
         let loads = miners.filter_map(|(key, miner)| {

@@ -12,7 +12,7 @@ use sv1_api::line::LineTooLong;
 
 use super::{Note, Proxy};
 use crate::link::LinkId;
-use crate::miner::{MAX_WAITING_NAMES, Miner, MinerId, MinerOutput, Source};
+use crate::miner::{Face, MAX_WAITING_NAMES, Miner, MinerId, MinerOutput, Source, Sv1};
 use crate::snapshot::add_counts;
 use stratum_translation::layout::Layout;
 
@@ -30,8 +30,8 @@ impl Proxy {
 
     /// Takes one line of a miner.
     pub fn handle_line(&mut self, id: MinerId, line: &[u8], now: Now) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            if let Some(worth) = miner.bridge.handle_line(line, now) {
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            if let Some(worth) = sv1.bridge.handle_line(line, now) {
                 self.worked(worth);
             }
             self.carry_out(id, now);
@@ -40,36 +40,45 @@ impl Proxy {
 
     /// Takes note of a line of a miner that was skipped for its length.
     pub fn handle_long_line(&mut self, id: MinerId, error: LineTooLong, now: Now) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            miner.bridge.handle_long_line(error, now);
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            sv1.bridge.handle_long_line(error, now);
             self.carry_out(id, now);
         }
     }
 
     /// When [`Self::handle_miner_timeout`] is due.
     pub fn poll_miner_timeout(&self, id: MinerId) -> Option<Instant> {
-        self.miners.find(id)?.bridge.poll_timeout()
+        self.miners.sv1(id)?.bridge.poll_timeout()
     }
 
     /// Time passed for a miner.
     pub fn handle_miner_timeout(&mut self, id: MinerId, now: Now) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            miner.bridge.handle_timeout(now);
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            sv1.bridge.handle_timeout(now);
             self.carry_out(id, now);
         }
     }
 
     /// A miner's connection has ended. It may come back to its session for a while.
     pub fn miner_closed(&mut self, id: MinerId, now: Now) {
-        self.unpace(id);
-        let Some(miner) = self.miners.remove(id) else {
+        let Some(miner) = self.take_out(id, now) else {
             return;
         };
-        self.totals.accepted += miner.bridge.accepted();
-        add_counts(&mut self.totals.upstream, miner.bridge.upstream());
-        for (reason, count) in miner.bridge.session().rejects().iter() {
-            *self.totals.rejected.entry(reason.text()).or_default() += count;
+        if let Face::Sv1(sv1) = miner.face {
+            self.totals.accepted += sv1.bridge.accepted();
+            add_counts(&mut self.totals.upstream, sv1.bridge.upstream());
+            for (reason, count) in sv1.bridge.session().rejects().iter() {
+                *self.totals.rejected.entry(reason.text()).or_default() += count;
+            }
+            self.park(*sv1, now);
         }
+        self.leave_when_drained(now);
+    }
+
+    /// Takes out one that mines no more; its channels are closed when its last shares are answered.
+    pub(super) fn take_out(&mut self, id: MinerId, now: Now) -> Option<Miner> {
+        self.unpace(id);
+        let miner = self.miners.remove(id)?;
         // A channel that is being opened for it is closed when it is there.
         if let Source::Own(channel) = miner.source {
             self.retire_channel(channel, now);
@@ -77,20 +86,17 @@ impl Proxy {
         if let Some(left) = miner.left {
             self.retire_left(left, id, now);
         }
-        self.park(miner, now);
         self.hashrate_changed(now);
-        if self.is_draining && self.miners.len() == 0 {
-            self.leave_all(now);
-        }
+        Some(miner)
     }
 
-    fn park(&mut self, miner: Miner, now: Now) {
-        let Some(number) = miner.number else {
+    fn park(&mut self, sv1: Sv1, now: Now) {
+        let Some(number) = sv1.number else {
             return;
         };
-        let grant = miner.bridge.session().granted();
+        let grant = sv1.bridge.session().granted();
         let session = grant.map(|grant| grant.session.clone());
-        let pushed_out = match miner.bridge.park().zip(session) {
+        let pushed_out = match sv1.bridge.park().zip(session) {
             Some((parked, session)) => self.parking.park(session, parked, number, now.instant),
             None => vec![number],
         };
@@ -118,7 +124,7 @@ impl Proxy {
     }
 
     fn next_bridge_output(&mut self, id: MinerId) -> Option<BridgeOutput> {
-        self.miners.find_mut(id)?.bridge.poll_output()
+        self.miners.sv1_mut(id)?.bridge.poll_output()
     }
 
     fn handle_bridge(&mut self, id: MinerId, output: BridgeOutput, now: Now) {
@@ -144,18 +150,18 @@ impl Proxy {
     }
 
     fn subscribe(&mut self, id: MinerId, asked: Subscribe, now: Now) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            miner.subscribe = Some(asked);
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            sv1.subscribe = Some(asked);
         }
         self.admit(id, now);
     }
 
     /// Answers a subscription that waits, now that it is known what miners get.
     pub(super) fn grant(&mut self, id: MinerId, layout: Layout, now: Now) {
-        let Some(miner) = self.miners.find_mut(id) else {
+        let Some(sv1) = self.miners.sv1_mut(id) else {
             return;
         };
-        let Some(asked) = miner.subscribe.take() else {
+        let Some(asked) = sv1.subscribe.take() else {
             return;
         };
         let named = asked.session.and_then(|name| {
@@ -163,55 +169,55 @@ impl Proxy {
             Some((name, session))
         });
         if let Some((name, session)) = named {
-            miner.number = Some(session.number);
+            sv1.number = Some(session.number);
             return self.resume(id, name, session.parked, layout, now);
         }
         let Ok(number) = self.numbers.allocate_extended(0) else {
             return self.refuse(id, now);
         };
-        let quirks = miner.bridge.session().quirks();
+        let quirks = sv1.bridge.session().quirks();
         let extranonce1 = layout.extranonce1(as_u32(&number), quirks);
         let Some((extranonce1, extranonce2_size)) = extranonce1 else {
             self.numbers.release(number);
             return self.refuse(id, now);
         };
-        miner.number = Some(number);
+        sv1.number = Some(number);
         let session = self.session_name();
-        if let Some(miner) = self.miners.find_mut(id) {
-            let bridge = &mut miner.bridge;
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            let bridge = &mut sv1.bridge;
             bridge.grant(extranonce1, extranonce2_size, session, now);
         }
     }
 
     fn resume(&mut self, id: MinerId, name: String, parked: Parked, layout: Layout, now: Now) {
-        let Some(miner) = self.miners.find_mut(id) else {
+        let Some(sv1) = self.miners.sv1_mut(id) else {
             return;
         };
         let shown = parked.extranonce1().len() + parked.extranonce2_size();
-        miner.bridge.grant_again(parked, name, now);
+        sv1.bridge.grant_again(parked, name, now);
         if shown != layout.shown() {
             self.fit_extranonce(id, layout, now);
         }
     }
 
     fn refuse(&mut self, id: MinerId, now: Now) {
-        if let Some(miner) = self.miners.find_mut(id) {
-            miner.bridge.refuse(now);
+        if let Some(sv1) = self.miners.sv1_mut(id) {
+            sv1.bridge.refuse(now);
         }
     }
 
     /// Gives a miner the extranonce that another layout has for it; `false` when it is told to reconnect instead.
     pub(super) fn fit_extranonce(&mut self, id: MinerId, layout: Layout, now: Now) -> bool {
-        let Some(miner) = self.miners.find_mut(id) else {
+        let Some(sv1) = self.miners.sv1_mut(id) else {
             return false;
         };
-        let number = miner.number.as_ref().map(as_u32);
-        let quirks = miner.bridge.session().quirks();
+        let number = sv1.number.as_ref().map(as_u32);
+        let quirks = sv1.bridge.session().quirks();
         let fitting = number.and_then(|number| layout.extranonce1(number, quirks));
         match fitting {
-            Some((extranonce1, size)) => miner.bridge.change_extranonce(extranonce1, size, now),
+            Some((extranonce1, size)) => sv1.bridge.change_extranonce(extranonce1, size, now),
             None => {
-                miner.bridge.reconnect(now);
+                sv1.bridge.reconnect(now);
                 false
             }
         }
@@ -234,23 +240,21 @@ impl Proxy {
         }
         self.find_link(id, now);
         let needs_channel = self.needs_channel(id);
-        let Some(miner) = self.miners.find_mut(id) else {
+        let Some(sv1) = self.miners.sv1_mut(id) else {
             return;
         };
         // All names of a connection mine on the channel of the first, and wait for it together.
         if !needs_channel {
-            miner
-                .bridge
-                .answer_authorize(&request, &authorize, true, now);
+            sv1.bridge.answer_authorize(&request, &authorize, true, now);
             return self.hashrate_changed(now);
         }
-        if miner.names.len() >= MAX_WAITING_NAMES {
-            return miner
+        if sv1.names.len() >= MAX_WAITING_NAMES {
+            return sv1
                 .bridge
                 .answer_authorize(&request, &authorize, false, now);
         }
-        miner.names.push((request, authorize));
-        if let Some(link) = miner.link {
+        sv1.names.push((request, authorize));
+        if let Some(link) = self.miners.find(id).and_then(|miner| miner.link) {
             self.enter(id, link, now);
         }
     }
@@ -275,9 +279,11 @@ impl Proxy {
         let Some(miner) = self.miners.find_mut(id) else {
             return;
         };
-        for (request, authorize) in std::mem::take(&mut miner.names) {
-            miner
-                .bridge
+        let Some(sv1) = miner.sv1_mut() else {
+            return;
+        };
+        for (request, authorize) in std::mem::take(&mut sv1.names) {
+            sv1.bridge
                 .answer_authorize(&request, &authorize, is_accepted, now);
         }
         if !is_accepted {
@@ -309,10 +315,8 @@ impl Proxy {
             self.set_source(id, Source::Common(link_id), now);
             self.give_work(id, &work, now);
         }
-        let has_names = self
-            .miners
-            .find(id)
-            .is_some_and(|miner| !miner.names.is_empty());
+        let sv1 = self.miners.sv1(id);
+        let has_names = sv1.is_some_and(|sv1| !sv1.names.is_empty());
         if is_aggregated && has_names {
             self.answer_names(id, true, now);
         }
@@ -330,7 +334,11 @@ impl Proxy {
 
     /// Whether the miner has as much extranonce as there is, or can be given it; `None` before it is subscribed.
     fn fits(&mut self, id: MinerId, layout: Layout, now: Now) -> Option<bool> {
-        let shown = self.miners.find(id)?.shown()?;
+        let miner = self.miners.find(id)?;
+        if miner.leaf().is_some() {
+            return Some(self.leaf_fits(id, layout, now));
+        }
+        let shown = miner.shown()?;
         Some(shown == layout.shown() || self.fit_extranonce(id, layout, now))
     }
 
@@ -341,28 +349,57 @@ impl Proxy {
             return;
         };
         miner.refreshed_at = now.instant;
-        miner.bridge.set_work(work, now);
-        self.pump(id, now);
+        match &mut miner.face {
+            Face::Sv1(sv1) => {
+                sv1.bridge.set_work(work, now);
+                self.pump(id, now);
+            }
+            Face::Device(_) => self.give_leaf_work(id, work, now),
+        }
+    }
+
+    /// There is no upstream for a miner for now: its shares are refused, and it stays.
+    pub(super) fn cut_off(&mut self, id: MinerId, now: Now) {
+        match self.miners.find_mut(id).map(|miner| &mut miner.face) {
+            Some(Face::Sv1(sv1)) => sv1.bridge.cut_off(now),
+            Some(Face::Device(_)) => self.end_leaf_work(id, now),
+            None => {}
+        }
+    }
+
+    /// The channel upstream that a miner mined on before has other work, while shares of its jobs still count there.
+    pub(super) fn set_former_work(&mut self, id: MinerId, work: &Arc<ChannelWork>, now: Now) {
+        match self.miners.find_mut(id).map(|miner| &mut miner.face) {
+            Some(Face::Sv1(sv1)) => sv1.bridge.set_former_work(work),
+            Some(Face::Device(_)) => self.set_former_leaf_work(id, work, now),
+            None => {}
+        }
+    }
+
+    /// Sends a miner away, to come again.
+    pub(super) fn dismiss(&mut self, id: MinerId, now: Now) {
+        match self.miners.find_mut(id).map(|miner| &mut miner.face) {
+            Some(Face::Sv1(sv1)) => {
+                sv1.bridge.reconnect(now);
+                self.pump(id, now);
+            }
+            Some(Face::Device(_)) => self.dismiss_leaf(id, now),
+            None => {}
+        }
     }
 
     /// There was no work for too long: whoever knows another pool should go there. Who is not subscribed waits on.
     pub(super) fn send_away(&mut self, now: Now) {
         self.orphaned_at = None;
-        let is_subscribed = |miner: &Miner| miner.bridge.session().granted().is_some();
         let miners = self.miners.iter();
         let ids: Vec<_> = miners
-            .filter(|(_, miner)| is_subscribed(miner))
+            .filter(|(_, miner)| miner.shown().is_some())
             .map(|(id, _)| id)
             .collect();
         if !ids.is_empty() {
             self.note(Note::SendsAway(ids.len()));
         }
-        for id in ids {
-            if let Some(miner) = self.miners.find_mut(id) {
-                miner.bridge.reconnect(now);
-            }
-            self.pump(id, now);
-        }
+        ids.into_iter().for_each(|id| self.dismiss(id, now));
     }
 }
 

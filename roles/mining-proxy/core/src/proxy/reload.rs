@@ -31,6 +31,7 @@ impl Proxy {
         }
         self.failover.set_config(config.failover, now.instant);
         self.config = config.clone();
+        self.device_terms = config.device_terms();
         for (upstream, index) in config.upstreams.iter().zip(&indices) {
             match self.upstreams.get_mut(*index) {
                 Some(known) => known.config = upstream.clone(),

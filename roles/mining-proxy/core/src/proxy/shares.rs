@@ -1,13 +1,30 @@
 //! Shares on their way up, and the upstream's verdicts on their way back.
 
+use std::sync::Arc;
+
 use mining_sv2::SubmitSharesSuccess;
+use roles_logic_sv2::channels::client::{Found, Work};
 use roles_logic_sv2::clock::Now;
 use roles_logic_sv2::upstream::words;
 use stratum_translation::bridge::{UpstreamShare, Worth};
 
 use super::{Note, Proxy};
-use crate::link::LinkId;
+use crate::link::{LinkId, Sent};
 use crate::miner::{ChannelRef, MinerId};
+
+/// What a device hears of a share whose upstream is gone: nobody knows what became of it.
+const UPSTREAM_LOST: &str = "upstream-lost";
+
+/// A share on its way up, whoever found it.
+pub(super) struct Upward<'a> {
+    /// The connection that its work came on.
+    pub(super) source: u64,
+    pub(super) work: &'a Work,
+    pub(super) found: Found<'a>,
+    pub(super) worker: Option<Arc<str>>,
+    pub(super) is_block: bool,
+    pub(super) sent: Sent,
+}
 
 impl Proxy {
     /// A share was accepted here: the division of miners between upstreams counts it where its job came from.
@@ -21,51 +38,64 @@ impl Proxy {
         }
     }
 
-    /// Hands a share in where its job came from.
+    /// Hands in a share of an Sv1 miner.
     pub(super) fn submit(&mut self, id: MinerId, share: &UpstreamShare, now: Now) {
-        let worker = self
-            .miners
-            .find_mut(id)
-            .map(|miner| miner.worker(&share.worker));
-        let link_id = LinkId::of_source(share.work.source());
+        let miner = self.miners.find_mut(id);
+        let upward = Upward {
+            source: share.work.source(),
+            work: share.work.work(),
+            found: share.found(),
+            worker: miner.map(|miner| miner.worker(&share.worker)),
+            is_block: share.is_block,
+            sent: Sent {
+                miner: id,
+                own_number: None,
+            },
+        };
+        self.hand_in(&upward, now);
+    }
+
+    /// Hands a share in where its job came from.
+    pub(super) fn hand_in(&mut self, share: &Upward<'_>, now: Now) {
+        let link_id = LinkId::of_source(share.source);
         let link = link_id.and_then(|id| self.links.get_mut(&id));
         let Some((link_id, link)) = link_id.zip(link) else {
-            return self.lost(None, id);
+            return self.lost(None, share.sent, now);
         };
         let upstream = link.upstream;
-        let work = share.work.work();
-        let found = share.found();
+        let (work, found, worker) = (share.work, &share.found, share.worker.as_ref());
         let submitted = link.session.as_mut().and_then(|session| {
             let submitted = if share.is_block {
-                session.submit_block(work, &found, worker.as_ref(), now)
+                session.submit_block(work, found, worker, now)
             } else {
-                session.submit(work, &found, worker.as_ref(), now)
+                session.submit(work, found, worker, now)
             };
             submitted.ok()
         });
         let channel = link.channels.get_mut(&work.channel_id());
         let Some((sequence_number, channel)) = submitted.zip(channel) else {
-            return self.lost(Some(upstream), id);
+            return self.lost(Some(upstream), share.sent, now);
         };
-        let pushed_out = channel.sent(sequence_number, id);
+        let pushed_out = channel.sent(sequence_number, share.sent);
         if let Some(counts) = self.counts(upstream) {
             counts.submitted += 1;
         }
         if let Some(pushed_out) = pushed_out {
-            self.lost(Some(upstream), pushed_out);
+            self.lost(Some(upstream), pushed_out, now);
         }
         self.take_session_outputs(link_id, now);
     }
 
     /// A share was not handed in, or will not be answered.
-    pub(super) fn lost(&mut self, upstream: Option<usize>, id: MinerId) {
-        match self.miners.find_mut(id) {
-            Some(miner) => miner.bridge.upstream_lost(),
+    pub(super) fn lost(&mut self, upstream: Option<usize>, sent: Sent, now: Now) {
+        match self.miners.find_mut(sent.miner) {
+            Some(miner) => miner.upstream_lost(),
             None => self.totals.upstream.lost += 1,
         }
         if let Some(counts) = upstream.and_then(|upstream| self.counts(upstream)) {
             counts.lost += 1;
         }
+        self.reject_relayed(sent, UPSTREAM_LOST, now);
     }
 
     pub(super) fn acknowledged(
@@ -84,16 +114,24 @@ impl Proxy {
             return;
         };
         let mut count = 0;
-        while let Some(id) = channel.acknowledged(last) {
+        let mut relayed = None;
+        while let Some(sent) = channel.acknowledged(last) {
             count += 1;
-            match self.miners.find_mut(id) {
-                Some(miner) => miner.bridge.upstream_accepted(1),
+            relayed = sent
+                .own_number
+                .map(|number| (sent.miner, number))
+                .or(relayed);
+            match self.miners.find_mut(sent.miner) {
+                Some(miner) => miner.upstream_accepted(1),
                 None => self.totals.upstream.accepted += 1,
             }
         }
         let upstream = link.upstream;
         if let Some(counts) = self.counts(upstream) {
             counts.accepted += count;
+        }
+        if let Some((id, own_number)) = relayed {
+            self.acknowledge_relayed(id, own_number, message, now);
         }
         self.answered(link_id, message.channel_id, now);
     }
@@ -112,18 +150,20 @@ impl Proxy {
         let upstream = link.upstream;
         let channel = link.channels.get_mut(&channel_id);
         let miner = channel.and_then(|channel| channel.rejected(sequence_number));
-        let Some(id) = miner else {
+        let Some(sent) = miner else {
             link.ignored += 1;
             return;
         };
+        let id = sent.miner;
         let code = words(code);
+        self.reject_relayed(sent, &code, now);
         self.count_upstream_code(upstream, &code);
         self.answered(link_id, channel_id, now);
         let Some(miner) = self.miners.find_mut(id) else {
             self.totals.upstream.rejected += 1;
             return;
         };
-        miner.bridge.upstream_rejected();
+        miner.upstream_rejected();
         let count = miner.count_code(&code);
         if count.is_power_of_two() {
             let user = miner.user.clone().unwrap_or_default();

@@ -4,14 +4,14 @@ use roles_logic_sv2::channels::client::ClientEvent;
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::setup::Endpoint;
 use roles_logic_sv2::upstream::{
-    UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms, words,
+    UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms, words,
 };
 
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 
 use super::{Connect, Note, Output, Proxy, Wake};
 use crate::link::{LEAVE_GRACE, LEAVE_STEP, Link, LinkId, LinkOutput, MAX_LEAVE};
-use crate::miner::{ChannelRef, MinerId, Source};
+use crate::miner::{ChannelRef, Face, MinerId, Source};
 use crate::upstream::Upstream;
 use stratum_translation::layout::Layout;
 
@@ -139,15 +139,29 @@ impl Proxy {
             match output {
                 UpstreamOutput::Send(message) => self.link_output(id, LinkOutput::Send(message)),
                 UpstreamOutput::Share(share) => self.link_output(id, LinkOutput::Share(share)),
-                // There are no standard channels.
-                UpstreamOutput::StandardShare(_) => {}
+                UpstreamOutput::StandardShare(share) => {
+                    self.link_output(id, LinkOutput::StandardShare(share));
+                }
+                UpstreamOutput::Forward(frame) => {
+                    self.link_output(id, LinkOutput::Forward(frame));
+                }
                 UpstreamOutput::Event(event) => self.handle_upstream(id, event, now),
-                UpstreamOutput::Close(end) => self.fail(id, end.to_string(), now),
+                UpstreamOutput::Close(end) => self.session_ended(id, &end, now),
             }
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.is_busy = false;
         }
+    }
+
+    fn session_ended(&mut self, id: LinkId, end: &UpstreamEnd, now: Now) {
+        let upstream = self.links.get(&id).map(|link| link.upstream);
+        if let UpstreamEnd::BrokenWord(_) = end
+            && let Some(counts) = upstream.and_then(|at| self.counts(at))
+        {
+            *counts.broken_words.entry(end.label()).or_default() += 1;
+        }
+        self.fail(id, end.to_string(), now);
     }
 
     pub(super) fn link_output(&mut self, id: LinkId, output: LinkOutput) {
@@ -166,6 +180,13 @@ impl Proxy {
                 }
                 if !self.try_channel(id, now) {
                     self.ready(id, now);
+                }
+            }
+            UpstreamEvent::Foreign { channel_id, frame } => {
+                if !self.forward_down(id, channel_id, &frame, now)
+                    && let Some(session) = self.session(id)
+                {
+                    session.ignore_frame();
                 }
             }
             UpstreamEvent::Reconnect { host, port } => self.move_elsewhere(id, host, port, now),
@@ -399,7 +420,7 @@ impl Proxy {
         for channel in link.channels.into_values() {
             channel
                 .lost()
-                .for_each(|miner| self.lost(Some(link.upstream), miner));
+                .for_each(|sent| self.lost(Some(link.upstream), sent, now));
         }
         for miner in self.miners.ids() {
             self.forget_of(miner, id, now);
@@ -414,7 +435,9 @@ impl Proxy {
             return;
         };
         let is_there = |of: Option<LinkId>| of == Some(link);
-        miner.bridge.forget_source(link.source());
+        if let Some(sv1) = miner.sv1_mut() {
+            sv1.bridge.forget_source(link.source());
+        }
         let is_lost = match miner.source {
             Source::Nowhere => is_there(miner.link),
             source => is_there(source.link()),
@@ -435,9 +458,14 @@ impl Proxy {
             miner.source = Source::Nowhere;
         }
         // It may have a channel elsewhere, and still the work of this one.
-        if is_lost || miner.bridge.source() == Some(link.source()) {
-            miner.bridge.cut_off(now);
+        let is_working_there = match &miner.face {
+            Face::Sv1(sv1) => sv1.bridge.source() == Some(link.source()),
+            Face::Device(leaf) => is_there(leaf.given.map(|given| given.channel.link)),
+        };
+        if is_lost || is_working_there {
+            self.cut_off(id, now);
             self.unpace(id);
         }
+        self.end_former_leaf_work(id, link, now);
     }
 }

@@ -68,17 +68,18 @@ impl Proxy {
         if let Some(channel) = link.channels.get_mut(&channel_id) {
             channel.work_due = None;
         }
+        let is_aggregated = link.is_aggregated;
         if let Err(reason) = self.check_payout(id, work.job()) {
             return self.fail(id, reason, now);
         }
         let name = self.next_job_name();
         let shown = layout.shown();
         let made = match owner {
-            None => ChannelWork::shared(work, id.source(), name, shown),
-            Some(_) => ChannelWork::new(work, id.source(), name, shown),
+            None if is_aggregated => ChannelWork::shared(work, id.source(), name, shown),
+            _ => ChannelWork::new(work, id.source(), name, shown),
         };
         match (made, owner) {
-            (Ok(_), None) if !self.is_aggregated(id) => {
+            (Ok(_), None) if !is_aggregated => {
                 // What was tried is good.
                 let link = id;
                 self.close_channel(ChannelRef { link, channel_id }, "no longer needed", now);
@@ -126,12 +127,12 @@ impl Proxy {
         }
         self.note_tip(id, work.work());
         let mut here = Vec::new();
-        for (miner_id, miner) in self.miners.iter_mut() {
-            if miner.source == Source::Common(id) {
-                here.push(miner_id);
+        for miner in self.miners.ids() {
+            if self.is_source(miner, Source::Common(id)) {
+                here.push(miner);
             } else {
                 // It may be that shares of its jobs still come.
-                miner.bridge.set_former_work(&work);
+                self.set_former_work(miner, &work, now);
             }
         }
         // In this order: with the link ready, miners that enter get this work.
@@ -189,13 +190,13 @@ impl Proxy {
             return;
         };
         if miner.source != Source::Own(channel) {
-            return miner.bridge.set_former_work(work);
+            return self.set_former_work(id, work, now);
         }
         if self.used.contains(&channel.link) {
             self.orphaned_at = None;
         }
         let due = miner.refreshed_at + self.config.min_job_interval;
-        if miner.bridge.is_new_tip(work) || due <= now.instant {
+        if miner.is_new_tip(work) || due <= now.instant {
             return self.give_work(id, work, now);
         }
         miner.paced_work = Some(work.clone());
@@ -276,8 +277,8 @@ impl Proxy {
             };
             let load = loads.entry(link).or_default();
             load.hashrate += miner.hashrate(nominal, now);
-            if miner.bridge.session().is_working() {
-                load.max_target = load.max_target.min(miner.bridge.max_target());
+            if miner.is_working() {
+                load.max_target = load.max_target.min(miner.max_target());
             }
         }
         loads
@@ -319,6 +320,7 @@ impl Proxy {
 
     pub(super) fn tell_hashrates(&mut self, now: Now) {
         self.told_at = now.instant;
+        self.look_at_leaves(now);
         self.update_at = (self.miners.len() > 0).then(|| now.instant + REVIEW_INTERVAL);
         let mut loads = self.loads(now);
         for id in self.used.clone() {
@@ -370,13 +372,13 @@ impl Proxy {
         let Some(session) = link.and_then(|link| link.session.as_mut()) else {
             return;
         };
-        let estimate = miner.bridge.hashrate(now) as f32;
+        let estimate = miner.estimate(now) as f32;
         let nominal_hash_rate = if estimate > 0.0 {
             estimate
         } else {
             miner.told_hashrate
         };
-        let limit = miner.bridge.max_target();
+        let limit = miner.max_target();
         let max_target = max_target(session, channel.channel_id, limit, miner.told_max_target);
         let is_limit_new = max_target != miner.told_max_target;
         if !is_limit_new && !is_news(miner.told_hashrate, nominal_hash_rate) {

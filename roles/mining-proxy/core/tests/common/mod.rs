@@ -492,6 +492,8 @@ impl World {
                 match wake {
                     Wake::Miner(id) => self.busy.extend(self.places_of.get(&id)),
                     Wake::Link(id) => drop(self.busy_links.insert(id)),
+                    // This world has none.
+                    Wake::Device(_) => {}
                 }
             }
             while let Some(index) = self.busy.pop_first() {
@@ -558,6 +560,7 @@ impl World {
                 }
                 (LinkOutput::Send(message), None) => self.upstreams[at].takes(id, &message),
                 (LinkOutput::Share(share), None) => self.upstreams[at].takes_share(id, share),
+                (LinkOutput::StandardShare(_) | LinkOutput::Forward(_), _) => {}
             }
         }
         while let Some((extension_type, msg_type, payload)) = self.heard(id, at) {

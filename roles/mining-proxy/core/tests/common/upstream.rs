@@ -16,6 +16,7 @@ use mining_sv2::{
     UpdateChannel,
 };
 use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::OutgoingShare;
 
 use super::START_SECS;
@@ -354,10 +355,12 @@ impl Upstream {
             min_extranonce_size: open.min_extranonce_size,
         });
         let prefix = channel_id.to_be_bytes();
+        let wanted = Target::from_le_bytes(self.target);
+        let target = wanted.min(Target::from_le_bytes(open.max_target.0));
         let opened = OpenExtendedMiningChannelSuccess {
             request_id: open.request_id,
             channel_id,
-            target: self.target.into(),
+            target: target.to_le_bytes().into(),
             extranonce_size: self.extranonce_size,
             extranonce_prefix: prefix.as_slice().try_into().unwrap(),
             group_channel_id: GROUP,

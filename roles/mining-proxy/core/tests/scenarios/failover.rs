@@ -140,7 +140,7 @@ fn an_upstream_with_too_small_an_extranonce_is_left() {
     // One that grants less than was asked for has granted nothing.
     check(
         |upstream| (upstream.extranonce_size, upstream.ignores_sizes) = (3, true),
-        Some("did not answer"),
+        Some("extranonce has not the size"),
     );
 }
 
@@ -355,7 +355,7 @@ fn a_channel_that_comes_when_its_miner_has_moved_on_is_closed_again() {
     let late = OpenExtendedMiningChannelSuccess {
         request_id: 2,
         channel_id: 77,
-        target: [0xff; 32].into(),
+        target: [1; 32].into(),
         extranonce_size: 12,
         extranonce_prefix: [9; 4].as_slice().try_into().unwrap(),
         group_channel_id: GROUP,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pool_core::downstream::CloseReason;
-use pool_core::shard::Deadlines;
 use roles_logic_sv2::channels::ChannelKind::{Extended, Standard};
+use roles_logic_sv2::downstream::CloseReason;
+use roles_logic_sv2::downstream::Deadlines;
 
 use crate::common::{Miner, Pool, config};
 

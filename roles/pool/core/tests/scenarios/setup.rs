@@ -8,8 +8,8 @@ use const_sv2::Protocol;
 use const_sv2::mining::{REQUIRES_STANDARD_JOBS, REQUIRES_WORK_SELECTION};
 use extensions_sv2::{RequestExtensions, RequestExtensionsSuccess};
 use mining_sv2::{CloseChannel, SubmitSharesStandard, SubmitSharesSuccess};
-use pool_core::shard::Deadlines;
 use roles_logic_sv2::channels::ChannelKind;
+use roles_logic_sv2::downstream::Deadlines;
 use roles_logic_sv2::extensions::ExtensionPolicy;
 use roles_logic_sv2::setup::{Endpoint, SetupRequest};
 

@@ -173,7 +173,7 @@ impl Sv2Miner {
     /// open to the last channel's work, too.
     async fn open(connection: Connection, protocol: &Sv2) -> anyhow::Result<(Self, Duration)> {
         let (shape, stats) = (&protocol.shape, &protocol.stats);
-        let share_kind = match shape.channel {
+        let share_kind = match shape.channel() {
             ChannelType::Standard => &SubmitSharesStandard::KIND,
             ChannelType::Extended => &SubmitSharesExtended::KIND,
         };
@@ -187,7 +187,7 @@ impl Sv2Miner {
             tip: 0,
             stats: stats.clone(),
         };
-        miner.set_up(&protocol.endpoint, shape.channel).await?;
+        miner.set_up(&protocol.endpoint, shape.channel()).await?;
         let opened = Instant::now();
         for request_id in 0..shape.channels.get() {
             miner.request_channel(request_id, shape)?;
@@ -265,7 +265,7 @@ impl Sv2Miner {
         let request_id = u32::try_from(request_id).context("too many channels")?;
         let user_identity = shape.user.as_str().try_into().context("--user")?;
         let max_target = U256([0xff; 32]);
-        match shape.channel {
+        match shape.channel() {
             ChannelType::Standard => self.connection.queue(&OpenStandardMiningChannel {
                 request_id,
                 user_identity,

@@ -33,6 +33,9 @@ const FIRST_HEIGHT: u32 = 840_000;
 /// The network's target at that height: no share is a block.
 const NBITS: u32 = 0x1703_4219;
 
+/// Shares a minute that firmware is to find: it takes seconds to come down from its claim, instead of a minute.
+const FIRMWARE_SHARES_PER_MINUTE: f64 = 600.0;
+
 pub(super) async fn run(
     args: &Args,
     mut orders: mpsc::Receiver<Order>,
@@ -70,15 +73,24 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The pool's rules, but for targets that stay as easy as the client asks.
+/// The pool's rules, but for targets that stay as easy as the client asks. A client that behaves as firmware gets targets
+/// that follow its shares, sooner than other pools' do.
 fn rules(args: &Args) -> anyhow::Result<PoolConfig> {
     let payouts = PoolPayouts::new(Network::Bitcoin, [("raw(51)", 1)])?;
-    let channels = ServerConfig {
-        vardiff: VardiffConfig {
+    let is_fixed = args.profile.is_none();
+    let vardiff = match is_fixed {
+        true => VardiffConfig {
             shares_per_minute: 1e9,
             min_difficulty: f64::MIN_POSITIVE,
         },
-        is_target_fixed: true,
+        false => VardiffConfig {
+            shares_per_minute: FIRMWARE_SHARES_PER_MINUTE,
+            ..VardiffConfig::default()
+        },
+    };
+    let channels = ServerConfig {
+        vardiff,
+        is_target_fixed: is_fixed,
         slices: SliceLimits {
             max_shares: args.acks.get(),
             ..SliceLimits::default()

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use crate::accounting::ShareAccounting;
-use crate::channels::ChannelKind;
 use crate::channels::server::ServerConfig;
 use crate::channels::server::group::JobEntry;
+use crate::channels::{ChannelKind, WorkTerms};
 use crate::clock::Instant;
 use crate::duplicates::DuplicateSet;
 use crate::extranonce::ExtranoncePrefix;
@@ -17,6 +17,10 @@ use crate::vardiff::Vardiff;
 /// At the limit the oldest is forgotten; its jobs are judged by the easier of it and the next one, so an honest share
 /// is never rejected.
 pub const MAX_EARLIER_TARGETS: usize = 8;
+
+/// How many more shares than wanted a client is asked for when an upstream takes that many: one that does not know the
+/// hash rate yet would have it send thousands a second.
+const MAX_EXCESS: f64 = 16.0;
 
 /// A target and the first job that it holds for (MS-52).
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,14 @@ pub(super) struct TargetFrom {
 pub(super) struct Earlier<T> {
     pub(super) until_job_id: u32,
     pub(super) value: T,
+}
+
+/// The block time that a channel was last told to start a job with.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    group_id: u32,
+    first_job_id: u32,
+    ntime: u32,
 }
 
 /// The merkle root that a standard channel was sent for one job.
@@ -54,6 +66,7 @@ pub(super) struct Channel {
     pub(super) target: TargetFrom,
     earlier_targets: Vec<TargetFrom>,
     root: Option<SentRoot>,
+    started: Option<Started>,
     pub(super) nominal_hash_rate: f32,
     pub(super) seen: DuplicateSet,
     pub(super) vardiff: Vardiff,
@@ -65,6 +78,7 @@ pub(super) struct Opening {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
     pub(super) group_id: u32,
+    pub(super) terms: WorkTerms,
     pub(super) first_job_id: u32,
     pub(super) prefix: ExtranoncePrefix,
     pub(super) nominal_hash_rate: f32,
@@ -73,8 +87,23 @@ pub(super) struct Opening {
     pub(super) accounting: ShareAccounting,
 }
 
+/// The target that a channel is to have on these terms.
+fn wanted_target(vardiff: &Vardiff, terms: WorkTerms) -> Target {
+    let own = vardiff.target();
+    match terms {
+        WorkTerms::Relayed(upstream) => upstream,
+        WorkTerms::AtMost(upstream) if upstream > own => {
+            let eased = Target::from_difficulty(own.difficulty_f64() / MAX_EXCESS);
+            let bound = eased.map_or(upstream, |eased| eased.min(upstream));
+            bound.min(vardiff.easiest_target()).max(own)
+        }
+        WorkTerms::AtMost(_) | WorkTerms::Own => own,
+    }
+}
+
 impl Channel {
     pub(super) fn new(opening: Opening) -> Self {
+        let target = wanted_target(&opening.vardiff, opening.terms);
         Self {
             id: opening.id,
             kind: opening.kind,
@@ -85,15 +114,22 @@ impl Channel {
             earlier_prefix: None,
             target: TargetFrom {
                 first_job_id: opening.first_job_id,
-                target: opening.vardiff.target().into(),
+                target: target.into(),
             },
             earlier_targets: Vec::new(),
             root: None,
+            started: None,
             nominal_hash_rate: opening.nominal_hash_rate,
             seen: opening.seen,
             vardiff: opening.vardiff,
             accounting: opening.accounting,
         }
+    }
+
+    /// The target that the channel is to have on these terms, when it is another one than it has.
+    pub(super) fn new_target(&self, terms: WorkTerms) -> Option<Target> {
+        let wanted = wanted_target(&self.vardiff, terms);
+        (wanted != *self.target.target.target()).then_some(wanted)
     }
 
     /// The group that sent this job.
@@ -185,6 +221,30 @@ impl Channel {
             root,
         });
         Some(root)
+    }
+
+    /// The block time to start a job with, from `earliest` on. The same work once more starts a second later: small firmware
+    /// begins each job anew, never rolls the time, and would find the same shares again.
+    pub(super) fn start_ntime(
+        &mut self,
+        group_id: u32,
+        entry: &JobEntry,
+        earliest: u32,
+        is_again: bool,
+    ) -> u32 {
+        let same = self.started.filter(|started| {
+            started.group_id == group_id && started.first_job_id == entry.first_id
+        });
+        let ntime = match same {
+            Some(started) => started.ntime.saturating_add(1).max(earliest),
+            None => earliest.saturating_add(u32::from(is_again)),
+        };
+        self.started = Some(Started {
+            group_id,
+            first_job_id: entry.first_id,
+            ntime,
+        });
+        ntime
     }
 
     /// Roots follow from the prefix.

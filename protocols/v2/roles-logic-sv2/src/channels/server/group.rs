@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::channels::JobKey;
+use crate::channels::{JobKey, WorkTerms};
 use crate::job::{ChainTip, Job};
 
 /// Jobs that a group remembers. The oldest is dropped for a newer one; a share for it is then `invalid-job-id`.
@@ -18,6 +18,8 @@ pub(super) struct JobEntry {
     pub(super) first_id: u32,
     pub(super) job: Arc<Job>,
     pub(super) tip: Arc<ChainTip>,
+    /// Earliest block time, in Unix seconds.
+    pub(super) min_ntime: u32,
 }
 
 /// What is known of a job id.
@@ -37,6 +39,7 @@ pub(super) struct Group {
     /// The group's channel id.
     pub(super) id: u32,
     pub(super) key: JobKey,
+    pub(super) terms: WorkTerms,
     /// Channels that are in the group now.
     pub(super) members: u32,
     /// Channels that were in the group and may still submit for its jobs.
@@ -51,10 +54,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) const fn new(id: u32, key: JobKey) -> Self {
+    pub(super) const fn new(id: u32, key: JobKey, terms: WorkTerms) -> Self {
         Self {
             id,
             key,
+            terms,
             members: 0,
             former_members: 0,
             jobs: Vec::new(),
@@ -76,6 +80,11 @@ impl Group {
             .is_some_and(|tip| Arc::ptr_eq(tip, &entry.tip) || *tip == entry.tip)
     }
 
+    /// The present tip.
+    pub(super) const fn tip(&self) -> Option<&Arc<ChainTip>> {
+        self.tip.as_ref()
+    }
+
     /// Whether this is another tip than the present one.
     pub(super) fn is_new_tip(&self, tip: &Arc<ChainTip>) -> bool {
         self.tip.as_ref() != Some(tip)
@@ -87,6 +96,12 @@ impl Group {
         let replaced = self.tip.replace(tip);
         self.jobs
             .retain(|entry| Some(&entry.tip) == replaced.as_ref());
+        self.first_id_on_tip = self.next_job_id;
+    }
+
+    /// The work has ended and nothing follows it: shares of all jobs so far are late.
+    pub(super) fn end(&mut self) {
+        self.tip = None;
         self.first_id_on_tip = self.next_job_id;
     }
 
@@ -113,7 +128,7 @@ impl Group {
     }
 
     /// A new job on the present tip; gives its id.
-    pub(super) fn push(&mut self, job: Arc<Job>, tip: Arc<ChainTip>) -> u32 {
+    pub(super) fn push(&mut self, job: Arc<Job>, tip: Arc<ChainTip>, min_ntime: u32) -> u32 {
         if self.jobs.len() >= MAX_JOBS {
             self.jobs.remove(0);
         }
@@ -122,6 +137,7 @@ impl Group {
             first_id: self.next_job_id,
             job,
             tip,
+            min_ntime,
         });
         self.next_alias()
     }

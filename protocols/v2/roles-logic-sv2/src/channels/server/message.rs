@@ -35,10 +35,10 @@ const MAX_PATH_LEN: usize = 255;
 
 impl Encodable for ExtendedJob {
     fn encoded_len(&self) -> usize {
-        let coinbase = self.job.coinbase();
+        let [prefix, suffix] = coinbase_parts(&self.job);
         let path_len = self.job.merkle_path().len().min(MAX_PATH_LEN);
         let fixed_len = 4 + 4 + self.min_ntime.encoded_len() + 4 + 1 + 1 + 2 + 2;
-        fixed_len + path_len * 32 + coinbase.prefix().len() + coinbase.suffix().len()
+        fixed_len + path_len * 32 + prefix.len() + suffix.len()
     }
 
     fn encode(&self, writer: &mut Writer<'_>) -> Result<(), BufferTooShort> {
@@ -53,12 +53,18 @@ impl Encodable for ExtendedJob {
         (path.len() as u8).encode(writer)?;
         writer.put(path.as_flattened())?;
         // A coinbase holds no part longer than `coinbase::MAX_PART_SIZE`, which is what two bytes count.
-        for part in [job.coinbase().prefix(), job.coinbase().suffix()] {
+        for part in coinbase_parts(job) {
             (part.len() as u16).encode(writer)?;
             writer.put(part)?;
         }
         Ok(())
     }
+}
+
+/// Both parts of the coinbase. A job without one never gets here: extended channels are not sent it.
+fn coinbase_parts(job: &Job) -> [&[u8]; 2] {
+    let coinbase = job.coinbase();
+    coinbase.map_or([&[]; 2], |coinbase| [coinbase.prefix(), coinbase.suffix()])
 }
 
 macro_rules! server_messages {

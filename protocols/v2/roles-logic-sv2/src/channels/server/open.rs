@@ -11,7 +11,7 @@ use super::channel::{Channel, Opening};
 use super::group::Group;
 use super::{Output, PendingAck, ServerChannels};
 use crate::accounting::ShareAccounting;
-use crate::channels::{ChannelKind, JobKey, PayoutId};
+use crate::channels::{ChannelKind, JobKey, PayoutId, WorkTerms};
 use crate::clock::Now;
 use crate::duplicates::DuplicateSet;
 use crate::extranonce::ExtranoncePrefix;
@@ -40,6 +40,11 @@ impl OpenRequest {
         self.nominal_hash_rate
     }
 
+    /// Easiest target that the client takes.
+    pub const fn max_target(&self) -> Target {
+        self.max_target
+    }
+
     /// Least extranonce bytes that the client needs for itself; 0 for a standard channel.
     pub const fn min_extranonce_size(&self) -> u16 {
         self.min_extranonce_size
@@ -55,6 +60,8 @@ pub struct Grant {
     pub extranonce_prefix: ExtranoncePrefix,
     /// Bytes of the whole extranonce, the same for all channels of the server.
     pub full_extranonce_size: usize,
+    /// On which terms shares are taken, where the payout has no channels yet.
+    pub terms: WorkTerms,
 }
 
 /// Why a channel is not opened.
@@ -206,6 +213,15 @@ impl ServerChannels {
         self.answer_refusal(request.request_id, refusal);
     }
 
+    /// Answers a request with the words of the upstream that refused it.
+    pub fn refuse_as(&mut self, request: OpenRequest, error_code: Str0255<'static>) {
+        self.ignored.opens_refused += 1;
+        self.send(OpenMiningChannelError {
+            request_id: request.request_id,
+            error_code,
+        });
+    }
+
     fn answer_refusal(&mut self, request_id: u32, refusal: OpenRefusal) {
         self.ignored.opens_refused += 1;
         self.send(OpenMiningChannelError {
@@ -278,18 +294,18 @@ impl ServerChannels {
             payout: grant.payout,
             full_extranonce_size: grant.full_extranonce_size,
         };
-        let group_id = self.join_group(key);
+        let group_id = self.join_group(key, grant.terms);
         let id = self.take_id();
-        let first_job_id = self
-            .group_at(group_id)
-            .and_then(|at| self.groups.get(at))
-            .map_or(1, Group::next_job_id);
+        let group = self.group_at(group_id).and_then(|at| self.groups.get(at));
+        let first_job_id = group.map_or(1, Group::next_job_id);
+        let terms = group.map_or(grant.terms, |group| group.terms);
         let prefix_size = grant.extranonce_prefix.as_bytes().len();
         let extranonce_size = grant.full_extranonce_size - prefix_size;
         let channel = Channel::new(Opening {
             id,
             kind: request.kind,
             group_id,
+            terms,
             first_job_id,
             prefix: grant.extranonce_prefix,
             nominal_hash_rate: request.nominal_hash_rate,
@@ -340,7 +356,7 @@ impl ServerChannels {
     }
 
     /// The group for a key, new or not, with one more member. Who makes its own jobs shares none.
-    pub(super) fn join_group(&mut self, key: JobKey) -> u32 {
+    pub(super) fn join_group(&mut self, key: JobKey, terms: WorkTerms) -> u32 {
         let shares_jobs = !self.flags.selects_work;
         let existing = self.groups.iter_mut().find(|group| group.key == key);
         if let Some(group) = existing.filter(|_| shares_jobs) {
@@ -348,7 +364,7 @@ impl ServerChannels {
             return group.id;
         }
         let id = self.take_id();
-        let mut group = Group::new(id, key);
+        let mut group = Group::new(id, key, terms);
         group.members = 1;
         self.groups.push(group);
         id

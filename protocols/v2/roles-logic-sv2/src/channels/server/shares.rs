@@ -1,7 +1,9 @@
 //! Shares (5.3.11 to 5.3.14): one path for both kinds of channel.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
+use binary_sv2::Str0255;
 use mining_sv2::{
     SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
 };
@@ -10,8 +12,9 @@ use super::channel::Channel;
 use super::group::{Group, Lookup};
 use super::open::text;
 use super::{BlockFound, Output, ServerChannels, ServerConfig, Slice};
-use crate::channels::ChannelKind;
+use crate::channels::{ChannelKind, WorkTerms};
 use crate::clock::Now;
+use crate::job::Job;
 use crate::share::{RejectReason, Root, Share, ShareContext, Verdict, validate};
 
 /// Shares that wait for the ledger. Not to be copied: each is acknowledged once.
@@ -98,6 +101,36 @@ impl ServerChannels {
         }
     }
 
+    /// Acknowledges shares of a job that an upstream gave, as it acknowledged them ([`WorkTerms::Relayed`]). Nothing is
+    /// sent when their channel is gone.
+    pub fn acknowledge(&mut self, success: SubmitSharesSuccess) {
+        if self.channel_at(success.channel_id).is_some() {
+            self.send(success);
+        }
+    }
+
+    /// Rejects a share of such a job, as the upstream rejected it.
+    pub fn reject(&mut self, channel_id: u32, sequence_number: u32, error_code: Str0255<'static>) {
+        if self.channel_at(channel_id).is_some() {
+            self.send(SubmitSharesError {
+                channel_id,
+                sequence_number,
+                error_code,
+            });
+        }
+    }
+
+    /// The job that shares of a channel name by this number, with the extranonce prefix that it was sent with; `None` when
+    /// it is not known, or no longer.
+    pub fn job(&self, channel_id: u32, job_id: u32) -> Option<(&Arc<Job>, &[u8])> {
+        let channel = self.channels.get(self.channel_at(channel_id)?)?;
+        let group_at = self.group_at(channel.group_of_job(job_id))?;
+        match self.groups.get(group_at)?.find(job_id) {
+            Lookup::Known { entry, .. } => Some((&entry.job, channel.prefix_of_job(job_id))),
+            Lookup::Stale | Lookup::Unknown => None,
+        }
+    }
+
     /// Closes all slices, whatever their age: the connection is to end, and its shares are to be acknowledged before.
     pub fn close_slices(&mut self) {
         for channel in &mut self.channels {
@@ -122,14 +155,12 @@ impl ServerChannels {
                 let ack = PendingAck::new(channel.id, slice);
                 self.outputs.push_back(Output::Persist(ack));
             }
-            let target = match self.config.is_target_fixed {
-                true => None,
-                false => channel.vardiff.handle_timeout(now.instant),
-            };
+            let is_changed = !self.config.is_target_fixed
+                && channel.vardiff.handle_timeout(now.instant).is_some();
             let due = channel.poll_timeout(&self.config);
             self.wake_at(due);
-            if let Some(target) = target {
-                self.set_target(at, target);
+            if is_changed {
+                self.retarget(at);
             }
         }
     }
@@ -159,6 +190,7 @@ impl ServerChannels {
             .binary_search_by_key(&group_id, |group| group.id)
             .ok()
             .and_then(|at| self.groups.get(at));
+        let is_relayed = group.is_some_and(|group| matches!(group.terms, WorkTerms::Relayed(_)));
         let (mut verdict, block) = judge(channel, group, ids.job_id, share, &self.config, now);
         if let Some(reason) = veto {
             verdict.outcome = Err(reason);
@@ -167,23 +199,28 @@ impl ServerChannels {
             // Nothing a block waits for.
             self.outputs.push_front(Output::SubmitBlock(block));
         }
-        self.book(at, ids, &verdict, now);
+        self.book(at, ids, &verdict, is_relayed, now);
         verdict
     }
 
     /// What follows from a verdict.
-    fn book(&mut self, at: usize, ids: ShareIds, verdict: &Verdict, now: Now) {
+    fn book(&mut self, at: usize, ids: ShareIds, verdict: &Verdict, is_relayed: bool, now: Now) {
         let Some(channel) = self.channels.get_mut(at) else {
             return;
         };
-        let slice = channel
-            .accounting
-            .record(ids.sequence_number, verdict, now.instant);
-        let target = match &verdict.outcome {
+        let accounting = &mut channel.accounting;
+        let slice = if is_relayed {
+            accounting.count(verdict, now.instant);
+            None
+        } else {
+            accounting.record(ids.sequence_number, verdict, now.instant)
+        };
+        let is_changed = match &verdict.outcome {
             Ok(share) if !self.config.is_target_fixed => channel
                 .vardiff
-                .share_accepted(share.difficulty, now.instant),
-            _ => None,
+                .share_accepted(share.difficulty, now.instant)
+                .is_some(),
+            _ => false,
         };
         let due = channel.poll_timeout(&self.config);
         self.wake_at(due);
@@ -194,8 +231,8 @@ impl ServerChannels {
             let ack = PendingAck::new(ids.channel_id, slice);
             self.outputs.push_back(Output::Persist(ack));
         }
-        if let Some(target) = target {
-            self.set_target(at, target);
+        if is_changed {
+            self.retarget(at);
         }
     }
 
@@ -260,8 +297,7 @@ fn judge(
         job: &entry.job,
         tip: &entry.tip,
         is_stale,
-        // The tip's, which is what jobs are announced with.
-        job_min_ntime: 0,
+        job_min_ntime: entry.min_ntime,
         target: channel.target_of_job(job_id),
         root,
     };
@@ -273,7 +309,11 @@ fn judge(
             channel_id: channel.id,
             job: entry.job.clone(),
             solution,
-            coinbase: entry.job.coinbase().for_block(prefix, share.extranonce),
+            coinbase: entry
+                .job
+                .coinbase()
+                .map(|coinbase| coinbase.for_block(prefix, share.extranonce))
+                .unwrap_or_default(),
         })
     });
     (verdict, block)
@@ -284,8 +324,8 @@ mod tests {
     use alloc::sync::Arc;
 
     use super::*;
-    use crate::channels::PayoutId;
     use crate::channels::server::{Grant, ServerFlags, ServerMessage};
+    use crate::channels::{PayoutId, WorkTerms};
     use crate::extranonce::{ExtranonceAllocator, ExtranonceLayout};
     use crate::target::{Difficulty, Target};
 
@@ -306,6 +346,7 @@ mod tests {
             payout: PayoutId(0),
             extranonce_prefix: extranonces.allocate_standard().unwrap(),
             full_extranonce_size: extranonces.full_size(),
+            terms: WorkTerms::Own,
         };
         let channel_id = channels.open(checked, grant, Now::default()).unwrap();
         while channels.poll_output().is_some() {}

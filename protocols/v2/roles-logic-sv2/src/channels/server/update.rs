@@ -17,7 +17,6 @@ use crate::channels::{ChannelKind, JobKey, PayoutId};
 use crate::clock::Now;
 use crate::extranonce::ExtranoncePrefix;
 use crate::job::{ChainTip, Job};
-use crate::target::Target;
 use crate::vardiff::Vardiff;
 
 /// A claimed hash rate must differ by this factor from the last claim to start the search for a target anew: firmware
@@ -84,8 +83,7 @@ impl ServerChannels {
     ) -> Result<(), UpdateRefusal> {
         let updated = self.update(message, now);
         match updated {
-            Ok((at, Some(target))) => self.set_target(at, target),
-            Ok((_, None)) => {}
+            Ok(at) => self.retarget(at),
             Err(refusal) => {
                 self.ignored.updates_refused += 1;
                 self.send(UpdateChannelError {
@@ -98,11 +96,7 @@ impl ServerChannels {
         Ok(())
     }
 
-    fn update(
-        &mut self,
-        message: &UpdateChannel,
-        now: Now,
-    ) -> Result<(usize, Option<Target>), UpdateRefusal> {
+    fn update(&mut self, message: &UpdateChannel, now: Now) -> Result<usize, UpdateRefusal> {
         let hash_rate = message.nominal_hash_rate;
         let at = self.channel_at(message.channel_id);
         let at = at.ok_or(UpdateRefusal::UnknownChannel)?;
@@ -117,18 +111,16 @@ impl ServerChannels {
         let last = channel.nominal_hash_rate;
         let is_new_claim =
             hash_rate > last * NEW_CLAIM_FACTOR || last > hash_rate * NEW_CLAIM_FACTOR;
-        let target = if is_new_claim {
+        if is_new_claim {
             channel.nominal_hash_rate = hash_rate;
             channel.vardiff = Vardiff::new(config, f64::from(hash_rate), max_target, now.instant)
                 .map_err(|_| UpdateRefusal::InvalidNominalHashRate)?;
-            let target = channel.vardiff.target();
-            (target != *channel.target.target.target()).then_some(target)
         } else {
-            channel.vardiff.set_max_target(max_target, now.instant)
-        };
+            channel.vardiff.set_max_target(max_target, now.instant);
+        }
         let due = channel.poll_timeout(&self.config);
         self.wake_at(due);
-        Ok((at, target))
+        Ok(at)
     }
 
     /// Gives a channel another extranonce prefix, for jobs sent from now on (MS-30), and sends it its job again.
@@ -179,15 +171,16 @@ impl ServerChannels {
         let mut moved = Vec::new();
         let mut new_group_id = None;
         for channel_id in channel_ids {
-            if let Some(group_id) = self.move_channel(*channel_id, payout) {
-                moved.push(*channel_id);
+            if let Some((group_id, tip)) = self.move_channel(*channel_id, payout) {
+                moved.push((*channel_id, tip));
                 new_group_id = Some(group_id);
             }
         }
         let group_channel_id = new_group_id?;
         if !self.flags.standard_jobs_only {
+            let channel_ids: Vec<u32> = moved.iter().map(|(id, _)| *id).collect();
             // More channels than one message names are beyond what a connection may have.
-            let channel_ids = moved.clone().try_into().unwrap_or_default();
+            let channel_ids = channel_ids.try_into().unwrap_or_default();
             self.send(SetGroupChannel {
                 group_channel_id,
                 channel_ids,
@@ -197,15 +190,21 @@ impl ServerChannels {
         Some(group_channel_id)
     }
 
-    fn move_channel(&mut self, channel_id: u32, payout: PayoutId) -> Option<u32> {
+    /// Gives the group, and the tip that the channel knew.
+    fn move_channel(
+        &mut self,
+        channel_id: u32,
+        payout: PayoutId,
+    ) -> Option<(u32, Option<Arc<ChainTip>>)> {
         let at = self.channel_at(channel_id)?;
         let old_group_id = self.channels.get(at)?.group_id;
         let old_group = self.groups.get(self.group_at(old_group_id)?)?;
         let (key, next_job_id) = (old_group.key, old_group.next_job_id());
+        let (terms, tip) = (old_group.terms, old_group.tip().cloned());
         if key.payout == payout {
-            return Some(old_group_id);
+            return Some((old_group_id, tip));
         }
-        let group_id = self.join_group(JobKey { payout, ..key });
+        let group_id = self.join_group(JobKey { payout, ..key }, terms);
         let group_at = self.group_at(group_id)?;
         let group = self.groups.get_mut(group_at)?;
         group.skip_ids_below(next_job_id);
@@ -223,7 +222,7 @@ impl ServerChannels {
         if let Some(replaced) = channel.earlier_group.replace(earlier) {
             self.forget_group(replaced.value);
         }
-        Some(group_id)
+        Some((group_id, tip))
     }
 
     /// Looks at a `SetCustomMiningJob` as far as channels go. When it is sound the owner checks the job and answers with
@@ -287,7 +286,8 @@ impl ServerChannels {
         if is_new_tip {
             group.set_tip(tip.clone());
         }
-        let job_id = group.push(job, tip);
+        let min_ntime = tip.min_ntime;
+        let job_id = group.push(job, tip, min_ntime);
         if is_new_tip {
             self.end_tip_of(at);
         }

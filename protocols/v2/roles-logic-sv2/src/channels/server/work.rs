@@ -1,12 +1,14 @@
 //! Giving out work (5.3.15 to 5.3.17, 5.3.21).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use mining_sv2::{NewMiningJob, SetNewPrevHash, SetTarget};
 
 use super::group::Group;
 use super::{ExtendedJob, Output, ServerChannels};
-use crate::channels::{ChannelKind, WorkState};
+use crate::channels::{ChannelKind, PayoutId, PayoutWork, WorkState, WorkTerms};
+use crate::job::{ChainTip, Job};
 use crate::target::Target;
 
 /// How a job is announced.
@@ -16,6 +18,8 @@ enum Start {
     WithPrevHash,
     /// With `min_ntime`, on the tip that the receiver knows.
     AtOnce,
+    /// The same, for one that has this work already.
+    Again,
 }
 
 /// Who is told.
@@ -40,7 +44,82 @@ impl ServerChannels {
             self.end_tip();
         }
         for at in 0..self.groups.len() {
-            self.deliver(at, work);
+            self.deliver_state(at, work);
+        }
+    }
+
+    /// New work of one payout, which may be on another tip than that of others: as [`Self::handle_work`], for its channels.
+    ///
+    /// Owners use either this or that.
+    pub fn handle_payout_work(&mut self, payout: PayoutId, work: &PayoutWork) {
+        if self.flags.selects_work {
+            return;
+        }
+        let groups = self.groups.iter();
+        let ids: Vec<u32> = groups
+            .filter(|group| group.key.payout == payout)
+            .map(|group| group.id)
+            .collect();
+        for id in ids {
+            self.begin_tip_of_group(id, &work.tip);
+            // Groups that nobody uses any more may be gone by now.
+            if let Some(at) = self.group_at(id) {
+                self.set_terms(at, work.terms);
+                self.deliver(at, &work.tip, &work.job, work.min_ntime);
+            }
+        }
+    }
+
+    fn begin_tip_of_group(&mut self, id: u32, tip: &Arc<ChainTip>) {
+        let at = self.group_at(id);
+        let Some(group) = at.and_then(|at| self.groups.get_mut(at)) else {
+            return;
+        };
+        if !group.is_new_tip(tip) {
+            return;
+        }
+        group.set_tip(tip.clone());
+        // Channels that moved here have jobs of before, and have them until the first tip that they see here.
+        if group.has_started() {
+            self.end_tip_of_group(id);
+        }
+    }
+
+    /// The work of a payout has ended and nothing follows it: shares of its jobs are late from now on. Clients are not
+    /// told, as there is nothing else for them to do.
+    pub fn end_payout_work(&mut self, payout: PayoutId) {
+        let groups = self.groups.iter_mut();
+        groups
+            .filter(|group| group.key.payout == payout)
+            .for_each(Group::end);
+    }
+
+    fn end_tip_of_group(&mut self, group_id: u32) {
+        for at in 0..self.channels.len() {
+            let channel = self.channels.get(at);
+            if channel.is_some_and(|channel| channel.group_id == group_id) {
+                self.end_tip_of(at);
+            }
+        }
+    }
+
+    /// Other terms for the jobs of a group to come. Its channels are told their targets; a job follows.
+    fn set_terms(&mut self, group_at: usize, terms: WorkTerms) {
+        let Some(group) = self.groups.get_mut(group_at) else {
+            return;
+        };
+        let group_id = group.id;
+        if core::mem::replace(&mut group.terms, terms) == terms {
+            return;
+        }
+        for at in 0..self.channels.len() {
+            let channel = self.channels.get(at);
+            let target = channel
+                .filter(|channel| channel.group_id == group_id)
+                .and_then(|channel| channel.new_target(terms));
+            if let Some(target) = target {
+                self.announce_target(at, target);
+            }
         }
     }
 
@@ -65,7 +144,7 @@ impl ServerChannels {
         }
     }
 
-    fn deliver(&mut self, group_at: usize, work: &WorkState) {
+    fn deliver_state(&mut self, group_at: usize, work: &WorkState) {
         let Some(group) = self.groups.get_mut(group_at) else {
             return;
         };
@@ -73,7 +152,14 @@ impl ServerChannels {
         if group.is_new_tip(tip) {
             group.set_tip(tip.clone());
         }
-        let Some(job) = work.job(group.key) else {
+        if let Some(job) = work.job(group.key) {
+            self.deliver(group_at, tip, job, tip.min_ntime);
+        }
+    }
+
+    /// A job on the group's tip, unless it is the one that the group has.
+    fn deliver(&mut self, group_at: usize, tip: &Arc<ChainTip>, job: &Arc<Job>, min_ntime: u32) {
+        let Some(group) = self.groups.get_mut(group_at) else {
             return;
         };
         let start = match group.current() {
@@ -84,11 +170,13 @@ impl ServerChannels {
         // Before a channel has had a job it is told by its own id: the first message is for it (MS-42).
         let is_first = !group.has_started();
         let group_id = group.id;
-        let job_id = group.push(job.clone(), tip.clone());
+        let job_id = group.push(job.clone(), tip.clone(), min_ntime);
         if group.members == 0 {
             return;
         }
-        if !is_first && !self.flags.standard_jobs_only {
+        let is_lone = group.members == 1 && self.config.is_lone_channel_addressed;
+        let is_for_all = !is_first && !is_lone && !self.flags.standard_jobs_only;
+        if is_for_all && job.coinbase().is_some() {
             self.send_job(Receiver::Group, group_at, job_id, start);
             return;
         }
@@ -115,7 +203,7 @@ impl ServerChannels {
         if is_working {
             self.send_alias(at, group_at, Start::WithPrevHash);
         } else if let Some(work) = self.work.clone() {
-            self.deliver(group_at, &work);
+            self.deliver_state(group_at, &work);
         }
     }
 
@@ -129,23 +217,46 @@ impl ServerChannels {
             .get(group_at)
             .is_some_and(|g| g.current().is_some())
         {
-            self.send_alias(at, group_at, Start::AtOnce);
+            self.send_alias(at, group_at, Start::Again);
         }
     }
 
-    /// Channels have moved to this group: its job at once, or the group's first one when there is none yet.
-    pub(super) fn restart(&mut self, group_id: u32, channel_ids: &[u32]) {
+    /// Channels have moved to this group from tips given with them: its job at once, or the group's first one when there
+    /// is none yet.
+    pub(super) fn restart(&mut self, group_id: u32, moved: &[(u32, Option<Arc<ChainTip>>)]) {
         let Some(group_at) = self.group_at(group_id) else {
             return;
         };
-        if self
-            .groups
-            .get(group_at)
-            .is_some_and(|g| g.current().is_some())
-        {
-            channel_ids.iter().for_each(|id| self.resend(*id));
-        } else if let Some(work) = self.work.clone() {
-            self.deliver(group_at, &work);
+        let Some(group) = self.groups.get(group_at) else {
+            return;
+        };
+        let Some(tip) = group.current().map(|entry| entry.tip.clone()) else {
+            if let Some(work) = self.work.clone() {
+                self.deliver_state(group_at, &work);
+            }
+            return;
+        };
+        let terms = group.terms;
+        for (channel_id, known) in moved {
+            let Some((at, _)) = self.working_channel(*channel_id) else {
+                continue;
+            };
+            let target = self
+                .channels
+                .get(at)
+                .and_then(|channel| channel.new_target(terms));
+            if let Some(target) = target {
+                self.announce_target(at, target);
+            }
+            let is_known = known
+                .as_ref()
+                .is_some_and(|known| (known.prev_hash, known.nbits) == (tip.prev_hash, tip.nbits));
+            let start = if is_known {
+                Start::AtOnce
+            } else {
+                Start::WithPrevHash
+            };
+            self.send_alias(at, group_at, start);
         }
     }
 
@@ -174,12 +285,17 @@ impl ServerChannels {
             return;
         };
         let tip = entry.tip.clone();
-        let min_ntime = (start == Start::AtOnce).then_some(tip.min_ntime);
-        let channel = match receiver {
+        let mut start_ntime = entry.min_ntime.max(tip.min_ntime);
+        let mut channel = match receiver {
             Receiver::Group => None,
             Receiver::Channel(at) => self.channels.get_mut(at),
         };
         let channel_id = channel.as_ref().map_or(group.id, |channel| channel.id);
+        if let Some(channel) = &mut channel {
+            let is_again = start == Start::Again;
+            start_ntime = channel.start_ntime(group.id, entry, start_ntime, is_again);
+        }
+        let min_ntime = (start != Start::WithPrevHash).then_some(start_ntime);
         if let Some(channel) = channel.filter(|c| c.kind == ChannelKind::Standard) {
             let version = entry.job.version();
             let Some(merkle_root) = channel.standard_root(group.id, entry, job_id) else {
@@ -193,6 +309,9 @@ impl ServerChannels {
                 version,
                 merkle_root: merkle_root.into(),
             });
+        } else if entry.job.coinbase().is_none() {
+            self.ignored.unfit_jobs += 1;
+            return;
         } else {
             let job = entry.job.clone();
             self.send(ExtendedJob {
@@ -207,14 +326,33 @@ impl ServerChannels {
                 channel_id,
                 job_id,
                 prev_hash: tip.prev_hash.into(),
-                min_ntime: tip.min_ntime,
+                min_ntime: start_ntime,
                 nbits: tip.nbits,
             });
         }
     }
 
+    /// Gives a channel the target that it is to have by now, with its job once more so that it holds at once.
+    pub(super) fn retarget(&mut self, at: usize) {
+        let Some(channel) = self.channels.get(at) else {
+            return;
+        };
+        let group = self.group_at(channel.group_id);
+        let terms = group
+            .and_then(|at| self.groups.get(at))
+            .map(|group| group.terms);
+        let Some(target) = channel.new_target(terms.unwrap_or_default()) else {
+            return;
+        };
+        let channel_id = channel.id;
+        self.announce_target(at, target);
+        if self.config.is_job_resent_on_new_target {
+            self.resend(channel_id);
+        }
+    }
+
     /// A new target for the jobs to come; those sent so far keep theirs (MS-52).
-    pub(super) fn set_target(&mut self, at: usize, target: Target) {
+    fn announce_target(&mut self, at: usize, target: Target) {
         let Some(channel) = self.channels.get_mut(at) else {
             return;
         };
@@ -236,8 +374,5 @@ impl ServerChannels {
             channel_id,
             maximum_target: target.to_le_bytes().into(),
         });
-        if self.config.is_job_resent_on_new_target {
-            self.resend(channel_id);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use mining_sv2::{
     MiningMessage, NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannelSuccess,
-    OpenStandardMiningChannelSuccess, SetGroupChannel, SetNewPrevHash, SubmitSharesSuccess,
+    OpenStandardMiningChannelSuccess, SetExtranoncePrefix, SetGroupChannel, SetNewPrevHash,
+    SetTarget, SubmitSharesSuccess,
 };
 
 use crate::channels::client::{
@@ -10,6 +11,7 @@ use crate::channels::client::{
     MAX_PENDING_OPENS, OpenTerms,
 };
 use crate::clock::Now;
+use crate::target::Target;
 
 const STANDARD: u32 = 10;
 const EXTENDED: u32 = 11;
@@ -158,6 +160,96 @@ fn a_channel_with_too_little_extranonce_is_given_back() {
         panic!("the server must learn of it")
     };
     assert_eq!(close.channel_id, EXTENDED);
+}
+
+#[test]
+fn a_server_keeps_its_word_or_is_told_apart_from_one_whose_messages_crossed() {
+    use ClientReject as R;
+    let mut client = client();
+    assert_eq!(
+        R::ALL
+            .iter()
+            .filter(|reason| reason.is_broken_word())
+            .count(),
+        4
+    );
+    let prefix = |size: usize| SetExtranoncePrefix {
+        channel_id: EXTENDED,
+        extranonce_prefix: [1; 32][..size].to_vec().try_into().unwrap(),
+    };
+    let granted = client.channel(EXTENDED).unwrap().extranonce_prefix().len();
+    assert_eq!(take(&mut client, prefix(granted).into()), Ok(()));
+    let grown = take(&mut client, prefix(granted + 1).into());
+    assert_eq!(
+        grown,
+        Err(R::BadExtranonceSize),
+        "it takes from what was granted"
+    );
+
+    let target = |byte| SetTarget {
+        channel_id: EXTENDED,
+        maximum_target: [byte; 32].into(),
+    };
+    let terms = OpenTerms {
+        max_target: Target::from_le_bytes([7; 32]),
+        ..OpenTerms::default()
+    };
+    client.update(EXTENDED, terms).unwrap();
+    assert_eq!(
+        take(&mut client, target(0xff).into()),
+        Ok(()),
+        "any was agreed upon at first"
+    );
+    let request = client
+        .open_standard("bob".try_into().unwrap(), terms)
+        .unwrap();
+    let too_easy = standard_success(request.request_id, 50, GROUP);
+    assert_eq!(take(&mut client, too_easy), Err(R::TargetTooEasy));
+
+    let acknowledged = |last_sequence_number| SubmitSharesSuccess {
+        channel_id: STANDARD,
+        last_sequence_number,
+        new_submits_accepted_count: 1,
+        new_shares_sum: 1,
+    };
+    assert_eq!(
+        take(&mut client, acknowledged(0).into()),
+        Err(R::UnsentShare)
+    );
+    take(&mut client, standard_job(STANDARD, 1, None)).unwrap();
+    take(&mut client, tip(STANDARD, 1, NBITS)).unwrap();
+    let work = client.work(STANDARD).unwrap().clone();
+    let found = Found {
+        nonce: 1,
+        ntime: 5,
+        version: 0,
+        extranonce: &[],
+    };
+    client.submit(&work, &found).unwrap();
+    assert_eq!(
+        take(&mut client, acknowledged(2).into()),
+        Err(R::UnsentShare)
+    );
+    assert_eq!(take(&mut client, acknowledged(1).into()), Ok(()));
+    let again = take(&mut client, acknowledged(1).into());
+    assert_eq!(again, Ok(()), "told twice is no lie");
+
+    // What was closed or left a moment ago may still be spoken of.
+    client.close(STANDARD, "bye".try_into().unwrap()).unwrap();
+    assert_eq!(
+        take(&mut client, acknowledged(1).into()),
+        Err(R::FormerChannel)
+    );
+    let group = SetGroupChannel {
+        group_channel_id: 60,
+        channel_ids: [EXTENDED].to_vec().try_into().unwrap(),
+    };
+    take(&mut client, group.into()).unwrap();
+    assert_eq!(
+        take(&mut client, tip(GROUP, 1, NBITS)),
+        Err(R::FormerChannel)
+    );
+    assert_eq!(take(&mut client, tip(61, 1, NBITS)), Err(R::UnknownChannel));
 }
 
 #[test]

@@ -751,6 +751,39 @@ fn who_takes_standard_jobs_only_is_told_of_no_group() {
     }
 }
 
+/// Small firmware starts each job at nonce 0 and never rolls the time.
+#[test]
+fn the_same_work_sent_again_starts_at_another_time() {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
+        let mut dialogue = Dialogue::working(ServerFlags::default());
+        let id = dialogue.open(kind, 0).unwrap();
+        dialogue.new_template();
+        let mut times = Vec::new();
+        for difficulty in [1e-9, 2e-9, 4e-9, 1e-9] {
+            let target = Target::from_difficulty(difficulty).unwrap();
+            let update = UpdateChannel {
+                channel_id: id,
+                nominal_hash_rate: 0.0,
+                maximum_target: target.to_le_bytes().into(),
+            };
+            dialogue
+                .server
+                .handle_update_channel(&update, dialogue.now)
+                .unwrap();
+            dialogue.pump();
+            times.push(dialogue.work(id).min_ntime());
+            assert!(dialogue.mine(id).outcome.is_ok());
+        }
+        times.dedup();
+        assert!(times.is_sorted() && times.len() >= 3, "{kind:?} {times:?}");
+        dialogue.new_template();
+        assert!(
+            dialogue.work(id).min_ntime() < times[1],
+            "other work starts where the tip does"
+        );
+    }
+}
+
 #[test]
 fn job_ids_are_small_and_follow_each_other() {
     let mut dialogue = Dialogue::working(ServerFlags::default());
