@@ -264,11 +264,11 @@ impl Proxy {
                     self.ready(link_id, now);
                 }
             }
-            // It does not take a channel without hash rate; there is none before there is a miner.
+            // It does not take a channel without hash rate; there is none before a miner works here.
             None if link.told_hashrate == 0.0 => {
                 link.waits_for_miners = true;
                 self.ready(link_id, now);
-                if self.miners.len() > 0 {
+                if self.expected_hashrate(link_id, now) > 0.0 {
                     self.open_common_channel(link_id, now);
                 }
             }

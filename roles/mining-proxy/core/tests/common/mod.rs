@@ -481,7 +481,8 @@ impl World {
 
     /// Lets messages go to and fro until nobody has anything to say. Whom the proxy does not wake has nothing to do.
     pub(crate) fn run(&mut self) {
-        loop {
+        for turn in 0.. {
+            assert!(turn < 10_000, "messages without end: {:?}", self.snapshot());
             let mut is_idle = true;
             while let Some(output) = self.proxy.poll_output() {
                 is_idle = false;

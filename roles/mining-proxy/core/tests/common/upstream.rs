@@ -73,6 +73,9 @@ pub(crate) struct Upstream {
     pub(crate) refuses_limits: bool,
     /// Says nothing to requests for channels.
     pub(crate) ignores_opens: bool,
+    /// Keeps requests for channels, to answer them with [`Self::answers_opens`].
+    pub(crate) holds_opens: bool,
+    held: VecDeque<(LinkId, OpenExtendedMiningChannel<'static>)>,
     /// Gives no work on new channels.
     pub(crate) withholds_work: bool,
     /// Bytes that miners roll on new channels.
@@ -121,6 +124,8 @@ impl Upstream {
             refuses_user: None,
             refuses_limits: false,
             ignores_opens: false,
+            holds_opens: false,
+            held: VecDeque::new(),
             withholds_work: false,
             extranonce_size: 12,
             ignores_sizes: false,
@@ -288,6 +293,9 @@ impl Upstream {
 
     fn takes_mining(&mut self, link: LinkId, message: &MiningMessage<'static>) {
         match message {
+            MiningMessage::OpenExtendedMiningChannel(open) if self.holds_opens => {
+                self.held.push_back((link, open.clone()));
+            }
             MiningMessage::OpenExtendedMiningChannel(open) => self.takes_open(link, open),
             MiningMessage::UpdateChannel(update) => self.updates.push(*update),
             MiningMessage::CloseChannel(close) => {
@@ -297,6 +305,17 @@ impl Upstream {
                 self.waiting.retain(|(_, id, _)| *id != close.channel_id);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Answers so many of the requests for channels that it kept.
+    pub(crate) fn answers_opens(&mut self, count: usize) {
+        for (link, open) in self
+            .held
+            .drain(..count.min(self.held.len()))
+            .collect::<Vec<_>>()
+        {
+            self.takes_open(link, &open);
         }
     }
 

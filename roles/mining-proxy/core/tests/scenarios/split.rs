@@ -1,5 +1,7 @@
 //! Several upstreams at a time, and other configurations while miners mine.
 
+use std::time::Duration;
+
 use mining_proxy_core::{ChannelMode, LEAVE_GRACE, ProxyConfig, UpstreamConfig};
 use roles_logic_sv2::target::ShareTarget;
 
@@ -210,6 +212,32 @@ fn one_that_is_drained_is_left_without_a_moment_of_idleness() {
         assert_eq!(farm.world.division(), [14, 6], "{mode:?}");
         farm.assert_content();
     }
+}
+
+#[test]
+fn a_drained_one_is_kept_for_miners_whose_channels_elsewhere_are_not_open_yet() {
+    let mut config = config(PerMiner, 2);
+    config.answer_timeout = Duration::from_secs(60);
+    let mut farm = Farm::equal(config.clone(), 10);
+    farm.mines(10);
+    farm.world.upstreams[1].holds_opens = true;
+    config.upstreams[0].is_drained = true;
+    farm.world.reconfigure(config);
+    // One channel is opened on trial, then one for each.
+    farm.world.upstreams[1].answers_opens(1);
+    farm.mines(20);
+    assert_eq!(farm.world.division(), [0, 10]);
+    // They mine on where they were until it is their turn.
+    for moved in 1..=5 {
+        assert_eq!(farm.world.links_of(0).len(), 1);
+        farm.world.upstreams[1].answers_opens(2);
+        farm.mines(4);
+        farm.assert_content();
+        assert_eq!(farm.world.upstreams[1].channels.len(), 2 * moved);
+    }
+    farm.mines(3);
+    assert_eq!(farm.world.links_of(0), []);
+    farm.assert_content();
 }
 
 #[test]
