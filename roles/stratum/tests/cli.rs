@@ -280,7 +280,7 @@ fn sighup_has_the_translator_read_its_configuration_again() {
     let anywhere = ["--set", "listen.address=127.0.0.1:0"];
     let arguments = [&["translator", "-c", &file], &anywhere[..]].concat();
     let mut translator = Program::start(&arguments);
-    translator.says("listening for miners");
+    translator.says("listening for Sv1 miners");
     write("weight = 0");
     translator.signal("-HUP");
     let said = translator.says("the new configuration is of no use");
