@@ -163,8 +163,12 @@ impl Proxy {
         };
         let identity = identity.try_into().unwrap_or_default();
         let session = link.session.as_mut()?;
+        let upstream = self.upstreams.get(link.upstream);
+        // Whom a job pays is seen on an extended channel only.
+        let is_checked = upstream.is_some_and(|at| at.config.expected_payout.is_some());
+        let needs_extended = is_checked || session.requires_extended_channels();
         let is_standard = miner.leaf().is_some_and(Leaf::is_standard);
-        let request_id = if is_standard && !session.requires_extended_channels() {
+        let request_id = if is_standard && !needs_extended {
             session.open_standard(identity, terms, now).ok()?
         } else {
             session.open_extended(identity, terms, now).ok()?
