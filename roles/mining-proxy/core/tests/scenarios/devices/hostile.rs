@@ -281,6 +281,10 @@ fn frames_of_unknown_extensions_pass_where_a_channel_is_handed_on() {
         assert_eq!(world.devices[0].foreign, []);
         assert_eq!(world.snapshot().foreign_ignored, 0);
         assert_eq!(world.snapshot().upstreams[0].ignored, 0);
+        // Other work is of the same endpoint.
+        world.upstreams[0].new_tip(link);
+        world.run();
+        assert_eq!(world.devices[other].count("ChannelEndpointChanged"), 0);
         // For nobody.
         world.device_sends(other, FOREIGN, 0x55, &foreign(77, &[1]));
         world.upstream_sends(link, FOREIGN, 0x55, &foreign(4_711, &[1]));

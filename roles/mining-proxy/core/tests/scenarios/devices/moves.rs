@@ -422,7 +422,8 @@ fn divided(modes: &[ChannelMode], weights: &[u32]) -> ProxyConfig {
     config
 }
 
-/// So many seconds; all devices find shares as fast as their hash rate of 1 has it. Gives the work that each upstream got.
+/// So many seconds; these devices, the first ones, find shares as fast as their hash rate of 1 has it. Gives the work that
+/// each upstream got.
 fn mines(world: &mut World, done: &mut [f64], secs: u64) -> [f64; 2] {
     let mut worked = [0.0; 2];
     for _ in 0..secs {
@@ -470,6 +471,27 @@ fn devices_are_divided_by_weight() {
             world.waits_secs(2);
             assert_content(&world);
         }
+    }
+}
+
+#[test]
+fn what_devices_find_is_what_is_divided_whatever_they_claim() {
+    for mode in BOTH {
+        let mut world = World::prepared(divided(&[mode, mode], &[70, 30]), |upstreams| {
+            let target = Target::from_difficulty(2f64.powi(-30)).unwrap();
+            upstreams[0].target = target.to_le_bytes();
+            upstreams[1].target = target.to_le_bytes();
+        });
+        world.waits_secs(SECONDS);
+        // The second finds nothing, ever.
+        for user in ["alice.rig1", "mallory.rig1"] {
+            world.device_with(PLAIN, Extended, user);
+        }
+        let mut done = [0.0];
+        mines(&mut world, &mut done, 1_800);
+        let [first, second] = mines(&mut world, &mut done, 1_800);
+        let part = first / (first + second);
+        assert!((0.6..0.8).contains(&part), "{mode:?}: {part}");
     }
 }
 
