@@ -65,12 +65,12 @@ impl Proxy {
         };
         let upstream = link.upstream;
         let (work, found, worker) = (share.work, &share.found, share.worker.as_ref());
-        let submitted = link.session.as_mut().and_then(|session| {
-            Some(if share.is_block {
+        let submitted = link.session.as_mut().map(|session| {
+            if share.is_block {
                 session.submit_block(work, found, worker, now)
             } else {
                 session.submit(work, found, worker, now)
-            })
+            }
         });
         let channel = link.channels.get_mut(&work.channel_id());
         let (Some(Ok(sequence_number)), Some(channel)) = (submitted, channel) else {
