@@ -105,7 +105,7 @@ pub struct Snapshot {
     pub rejected: BTreeMap<&'static str, u64>,
     /// What became of the accepted shares, of all miners there ever were.
     pub upstream: UpstreamCounts,
-    /// Miners that left, by the reason's text.
+    /// Connections that were closed from here, by the reason's text, those of devices by its label.
     pub closed: BTreeMap<String, u64>,
     /// Devices connected; each of their channels is one of the miners.
     pub devices: usize,

@@ -1,4 +1,4 @@
-//! Sv1 miners on a real pool: the proxy's core and the pool's, and bytes between them.
+//! Sv1 miners and Sv2 devices on a real pool: the proxy's core and the pool's, and bytes between them.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -6,6 +6,9 @@ mod common;
 
 #[path = "../../../pool/core/tests/common/mod.rs"]
 mod pool_side;
+
+#[path = "pool/devices.rs"]
+mod devices;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -44,7 +47,13 @@ struct Shared(Rc<RefCell<RealPool>>);
 
 impl Shared {
     fn new() -> Self {
+        Self::asking(0)
+    }
+
+    /// A pool that asks this of its clients at setup.
+    fn asking(flags: u32) -> Self {
         let mut config = pool_side::config();
+        config.setup.success_flags = flags;
         let mut channels = (*config.channels).clone();
         // Shares are found here as fast as they are wanted: their difficulty would rise without end.
         channels.vardiff.shares_per_minute = SHARES_PER_MINUTE;

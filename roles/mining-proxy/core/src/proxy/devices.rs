@@ -296,12 +296,11 @@ impl Proxy {
         self.hand_in(&upward, now);
     }
 
-    /// The upstream acknowledged shares up to this one of a device, which waits for that.
+    /// The upstream acknowledged shares of a device, which waits for that. The numbers are the device's own.
     pub(super) fn acknowledge_relayed(
         &mut self,
         id: MinerId,
-        own_number: u32,
-        message: &SubmitSharesSuccess,
+        message: SubmitSharesSuccess,
         now: Now,
     ) {
         let Some((device, channel_id)) = self.place_of(id) else {
@@ -309,8 +308,7 @@ impl Proxy {
         };
         let message = SubmitSharesSuccess {
             channel_id,
-            last_sequence_number: own_number,
-            ..*message
+            ..message
         };
         self.act_on_device(device, now, |device| {
             device.with_channels(now, |channels| channels.acknowledge(message));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use mining_sv2::SubmitSharesSuccess;
-use roles_logic_sv2::channels::client::{Found, Work};
+use roles_logic_sv2::channels::client::{ClientError, Found, Work};
 use roles_logic_sv2::clock::Now;
+use roles_logic_sv2::share::RejectReason;
 use roles_logic_sv2::upstream::words;
 use stratum_translation::bridge::{UpstreamShare, Worth};
 
@@ -64,17 +65,20 @@ impl Proxy {
         };
         let upstream = link.upstream;
         let (work, found, worker) = (share.work, &share.found, share.worker.as_ref());
-        let submitted = link.session.as_mut().and_then(|session| {
-            let submitted = if share.is_block {
+        let submitted = link.session.as_mut().map(|session| {
+            if share.is_block {
                 session.submit_block(work, found, worker, now)
             } else {
                 session.submit(work, found, worker, now)
-            };
-            submitted.ok()
+            }
         });
         let channel = link.channels.get_mut(&work.channel_id());
-        let Some((sequence_number, channel)) = submitted.zip(channel) else {
-            return self.lost(Some(upstream), share.sent, now);
+        let (Some(Ok(sequence_number)), Some(channel)) = (submitted, channel) else {
+            let code = match submitted {
+                Some(Err(ClientError::Stale)) => RejectReason::Stale.error_code(),
+                _ => UPSTREAM_LOST,
+            };
+            return self.lost_as(code, Some(upstream), share.sent, now);
         };
         let pushed_out = channel.sent(sequence_number, share.sent);
         if let Some(counts) = self.counts(upstream) {
@@ -88,6 +92,11 @@ impl Proxy {
 
     /// A share was not handed in, or will not be answered.
     pub(super) fn lost(&mut self, upstream: Option<usize>, sent: Sent, now: Now) {
+        self.lost_as(UPSTREAM_LOST, upstream, sent, now);
+    }
+
+    /// The same; a device that waits for the answer hears this code.
+    fn lost_as(&mut self, code: &str, upstream: Option<usize>, sent: Sent, now: Now) {
         match self.miners.find_mut(sent.miner) {
             Some(miner) => miner.upstream_lost(),
             None => self.totals.upstream.lost += 1,
@@ -95,7 +104,7 @@ impl Proxy {
         if let Some(counts) = upstream.and_then(|upstream| self.counts(upstream)) {
             counts.lost += 1;
         }
-        self.reject_relayed(sent, UPSTREAM_LOST, now);
+        self.reject_relayed(sent, code, now);
     }
 
     pub(super) fn acknowledged(
@@ -114,13 +123,15 @@ impl Proxy {
             return;
         };
         let mut count = 0;
+        // Whose numbers wait for this, the last of them, and how many there are.
         let mut relayed = None;
+        let mut relayed_count = 0;
         while let Some(sent) = channel.acknowledged(last) {
             count += 1;
-            relayed = sent
-                .own_number
-                .map(|number| (sent.miner, number))
-                .or(relayed);
+            if let Some(number) = sent.own_number {
+                relayed = Some((sent.miner, number));
+                relayed_count += 1;
+            }
             match self.miners.find_mut(sent.miner) {
                 Some(miner) => miner.upstream_accepted(1),
                 None => self.totals.upstream.accepted += 1,
@@ -130,8 +141,13 @@ impl Proxy {
         if let Some(counts) = self.counts(upstream) {
             counts.accepted += count;
         }
-        if let Some((id, own_number)) = relayed {
-            self.acknowledge_relayed(id, own_number, message, now);
+        if let Some((id, last_sequence_number)) = relayed {
+            let message = SubmitSharesSuccess {
+                last_sequence_number,
+                new_submits_accepted_count: relayed_count,
+                ..*message
+            };
+            self.acknowledge_relayed(id, message, now);
         }
         self.answered(link_id, message.channel_id, now);
     }

@@ -227,13 +227,20 @@ fn ten_thousand_opens_at_once_are_all_answered_and_bounded() {
 #[test]
 fn one_device_may_close_and_open_without_end() {
     for mode in BOTH {
-        let mut world = World::with(mode, 1);
+        let mut config = config(mode, 1);
+        config.max_miners = 4;
+        let mut world = World::new(config);
         let device = world.device(PLAIN);
-        for i in 0..500 {
+        // More than there are numbers for.
+        for i in 0..5_000 {
             let kind = [Extended, Standard][i % 2];
-            let channel = world.opens_with(device, kind, "alice.rig1", TERMS).unwrap();
-            if i % 10 == 0 {
+            let channel = world.opens_with(device, kind, "alice.rig1", TERMS);
+            let channel = channel.expect("a number");
+            if i % 100 == 0 {
                 world.digs(device, channel);
+                let link = world.link(0);
+                world.upstreams[0].new_tip(link);
+                world.run();
             }
             world.device_closes(device, channel);
         }
@@ -274,6 +281,10 @@ fn frames_of_unknown_extensions_pass_where_a_channel_is_handed_on() {
         assert_eq!(world.devices[0].foreign, []);
         assert_eq!(world.snapshot().foreign_ignored, 0);
         assert_eq!(world.snapshot().upstreams[0].ignored, 0);
+        // Other work is of the same endpoint.
+        world.upstreams[0].new_tip(link);
+        world.run();
+        assert_eq!(world.devices[other].count("ChannelEndpointChanged"), 0);
         // For nobody.
         world.device_sends(other, FOREIGN, 0x55, &foreign(77, &[1]));
         world.upstream_sends(link, FOREIGN, 0x55, &foreign(4_711, &[1]));

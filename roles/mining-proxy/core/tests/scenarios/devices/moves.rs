@@ -253,6 +253,46 @@ fn a_device_that_does_not_fit_the_next_upstream_comes_again_and_fits() {
 }
 
 #[test]
+fn a_device_that_is_sent_away_waits_for_nothing_more() {
+    for modes in pairs() {
+        let mut world = World::prepared(in_modes(&modes), |upstreams| {
+            upstreams[1].extranonce_size = 8;
+            upstreams[1].reach = Reach::Refused;
+        });
+        let device = world.device_with(PLAIN, Extended, "alice.rig1");
+        let other = world.device(PLAIN);
+        world.kill(0);
+        assert_eq!(world.opens(device, Extended, "alice.rig2"), None);
+        assert_eq!(world.opens(other, Standard, "bob.rig1"), None);
+        world.revive(1);
+        world.waits_secs(SECONDS);
+        assert_eq!(labels(&world), [Some("no-work"), None], "{modes:?}");
+        assert_eq!(world.proxy.miners(), 1);
+        world.dig_all();
+        world.waits_secs(6);
+        world.devices[other].assert_content();
+        assert_eq!(world.upstreams[1].channels.len(), 1, "{modes:?}");
+        world.assert_books_balance();
+    }
+}
+
+#[test]
+fn without_an_upstream_an_open_is_waited_with_for_as_long_as_a_device_has_for_it() {
+    for mode in BOTH {
+        let mut world = World::prepared(config(mode, 1), |upstreams| {
+            upstreams[0].reach = Reach::Refused;
+        });
+        let device = world.device(PLAIN);
+        assert_eq!(world.opens(device, Extended, "alice.rig1"), None);
+        world.waits_secs(59);
+        assert_eq!(labels(&world), [None]);
+        world.waits_secs(2);
+        assert_eq!(labels(&world), [Some("no-channel")]);
+        assert_eq!((world.proxy.devices(), world.proxy.miners()), (0, 0));
+    }
+}
+
+#[test]
 fn an_upstream_that_breaks_its_word_is_left_and_devices_notice_nothing() {
     for modes in pairs() {
         let mut world = World::new(in_modes(&modes));
@@ -382,7 +422,8 @@ fn divided(modes: &[ChannelMode], weights: &[u32]) -> ProxyConfig {
     config
 }
 
-/// So many seconds; all devices find shares as fast as their hash rate of 1 has it. Gives the work that each upstream got.
+/// So many seconds; these devices, the first ones, find shares as fast as their hash rate of 1 has it. Gives the work that
+/// each upstream got.
 fn mines(world: &mut World, done: &mut [f64], secs: u64) -> [f64; 2] {
     let mut worked = [0.0; 2];
     for _ in 0..secs {
@@ -430,6 +471,27 @@ fn devices_are_divided_by_weight() {
             world.waits_secs(2);
             assert_content(&world);
         }
+    }
+}
+
+#[test]
+fn what_devices_find_is_what_is_divided_whatever_they_claim() {
+    for mode in BOTH {
+        let mut world = World::prepared(divided(&[mode, mode], &[70, 30]), |upstreams| {
+            let target = Target::from_difficulty(2f64.powi(-30)).unwrap();
+            upstreams[0].target = target.to_le_bytes();
+            upstreams[1].target = target.to_le_bytes();
+        });
+        world.waits_secs(SECONDS);
+        // The second finds nothing, ever.
+        for user in ["alice.rig1", "mallory.rig1"] {
+            world.device_with(PLAIN, Extended, user);
+        }
+        let mut done = [0.0];
+        mines(&mut world, &mut done, 1_800);
+        let [first, second] = mines(&mut world, &mut done, 1_800);
+        let part = first / (first + second);
+        assert!((0.6..0.8).contains(&part), "{mode:?}: {part}");
     }
 }
 

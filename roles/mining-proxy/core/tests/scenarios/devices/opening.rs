@@ -262,6 +262,7 @@ fn a_device_that_needs_more_extranonce_than_there_is_hears_that() {
         // None is left open for those.
         let expected = if mode == PerMiner { 2 } else { 1 };
         assert_eq!(world.upstreams[0].channels.len(), expected, "{mode:?}");
+        assert_eq!(world.upstreams[0].opens, expected);
         assert_eq!(world.proxy.miners(), 2);
     }
 }

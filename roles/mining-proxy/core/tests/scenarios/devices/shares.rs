@@ -272,6 +272,52 @@ fn a_block_of_the_tip_before_goes_up_and_is_answered_once() {
 }
 
 #[test]
+fn an_acknowledgement_counts_what_the_device_waits_for() {
+    let mut world = World::prepared(config(PerMiner, 1), |upstreams| {
+        upstreams[0].nbits = EASY;
+        upstreams[0].verdict = None;
+    });
+    let device = world.device_with(PLAIN, Extended, "alice.rig1");
+    let channel = world.devices[device].opened[0];
+    let old = world.devices[device].work(channel);
+    let link = world.link(0);
+    world.upstreams[0].new_tip(link);
+    world.run();
+    let target = Target::from_nbits(EASY).unwrap();
+    let block = world.devices[device].find_below(&old, &target);
+    world.hands_in(device, &old, &block, None);
+    world.digs(device, channel);
+    world.upstreams[0].answers(2, Ok(()));
+    world.run();
+    assert_eq!(world.devices[device].codes(), ["stale-share"]);
+    assert_eq!(world.devices[device].acks, [(channel, 2, 1)]);
+    world.assert_devices_answered();
+    world.assert_books_balance();
+}
+
+#[test]
+fn a_share_that_the_upstream_would_find_stale_is_called_that() {
+    for kind in [Extended, Standard] {
+        let (mut world, channel) = lone(PerMiner, kind);
+        let link = world.link(0);
+        let upstream = upstream_channel(&world, 0);
+        // It names a job that nobody has.
+        world.upstreams[0].next_block();
+        world.upstreams[0].activate(link, upstream, 77);
+        world.run();
+        world.digs(0, channel);
+        assert_eq!(world.devices[0].codes(), ["stale-share"]);
+        assert_eq!(world.snapshot().upstream.lost, 1);
+        world.upstreams[0].new_tip(link);
+        world.run();
+        world.digs(0, channel);
+        assert_eq!(world.devices[0].accepted, 1);
+        world.assert_devices_answered();
+        world.assert_books_balance();
+    }
+}
+
+#[test]
 fn a_block_that_is_no_share_goes_up() {
     for mode in BOTH {
         let mut world = World::prepared(config(mode, 1), |upstreams| {
@@ -441,34 +487,41 @@ fn another_group_upstream_is_followed() {
     }
 }
 
+/// Shares of all channels of all devices; each is what the upstream makes of it.
+fn digs_and_checks(world: &mut World) {
+    for device in 0..world.devices.len() {
+        for channel in world.devices[device].opened.clone() {
+            let work = world.devices[device].work(channel);
+            let found = world.digs_on(device, &work);
+            let root = work.merkle_root(&found.extranonce);
+            assert_eq!(root, Some(world.upstreams[0].last_root()));
+        }
+    }
+}
+
 #[test]
 fn every_share_is_valid_upstream() {
-    for mode in BOTH {
-        for kind in [Extended, Standard] {
-            for flags in [0, 2] {
-                let mut world = World::prepared(config(mode, 1), |upstreams| {
-                    upstreams[0].setup = Some(Ok(flags));
-                });
-                let devices = [(); 2].map(|()| world.device(PLAIN));
-                let link = world.link(0);
-                for (device, i) in devices.into_iter().chain(devices).zip(0..) {
-                    world.opens(device, kind, &format!("alice.rig{i}")).unwrap();
-                }
-                for _ in 0..5 {
-                    for device in devices {
-                        for channel in world.devices[device].opened.clone() {
-                            let work = world.devices[device].work(channel);
-                            let found = world.digs_on(device, &work);
-                            let root = work.merkle_root(&found.extranonce).unwrap();
-                            assert_eq!(world.upstreams[0].last_root(), root, "{mode:?} {kind:?}");
-                        }
-                    }
-                    world.upstreams[0].new_job(link);
-                    world.waits_secs(10);
-                }
-                world.assert_devices_answered();
-                world.assert_books_balance();
+    let kinds = [Extended, Standard];
+    let cases = BOTH
+        .into_iter()
+        .flat_map(|mode| kinds.map(|kind| (mode, kind)));
+    for (mode, kind) in cases {
+        for flags in [0, 2] {
+            let mut world = World::prepared(config(mode, 1), |upstreams| {
+                upstreams[0].setup = Some(Ok(flags));
+            });
+            let devices = [(); 2].map(|()| world.device(PLAIN));
+            for (device, i) in devices.into_iter().chain(devices).zip(0..) {
+                world.opens(device, kind, &format!("alice.rig{i}")).unwrap();
             }
+            let link = world.link(0);
+            for _ in 0..5 {
+                digs_and_checks(&mut world);
+                world.upstreams[0].new_job(link);
+                world.waits_secs(10);
+            }
+            world.assert_devices_answered();
+            world.assert_books_balance();
         }
     }
 }

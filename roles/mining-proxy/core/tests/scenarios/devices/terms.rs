@@ -78,6 +78,31 @@ fn a_shared_channel_is_never_harder_on_a_device_than_on_us_and_no_more_than_sixt
 }
 
 #[test]
+fn another_target_of_a_shared_channel_counts_from_the_next_job_on() {
+    let mut world = World::prepared(config(Aggregated, 1), |upstreams| {
+        upstreams[0].target = easy(-16).to_le_bytes();
+    });
+    let device = world.device(PLAIN);
+    let channel = world
+        .opens_with(device, Extended, "alice.rig1", terms(1_000.0, Target::MAX))
+        .unwrap();
+    let link = world.link(0);
+    let upstream = upstream_channel(&world, 0);
+    let before = *world.devices[device].work(channel).target();
+    let easier = target(before.difficulty_f64() / 4.0);
+    world.upstreams[0].set_target(link, upstream, easier.to_le_bytes());
+    world.run();
+    assert_eq!(*world.devices[device].work(channel).target(), before);
+    world.upstreams[0].new_tip(link);
+    world.run();
+    assert_eq!(*world.devices[device].work(channel).target(), easier);
+    world.digs(device, channel);
+    assert_eq!(shares(&world, 0), 1);
+    world.waits_secs(2);
+    world.devices[device].assert_content();
+}
+
+#[test]
 fn shares_below_the_upstream_s_target_stay_here_and_are_counted() {
     let mut world = World::prepared(config(Aggregated, 1), |upstreams| {
         upstreams[0].target = easy(-20).to_le_bytes();
