@@ -384,6 +384,13 @@ impl Proxy {
         channel
             .lost()
             .for_each(|sent| self.lost(Some(upstream), sent, now));
+        let closed = ChannelRef {
+            link: link_id,
+            channel_id,
+        };
+        if let Some(owner) = owner {
+            self.end_leaf_work(owner, closed, now);
+        }
         if is_retired {
             return;
         }
@@ -393,10 +400,6 @@ impl Proxy {
                 format!("the upstream closed the channel: {reason}"),
                 now,
             );
-        };
-        let closed = ChannelRef {
-            link: link_id,
-            channel_id,
         };
         self.own_channel_closed(id, closed, now);
     }
@@ -493,11 +496,15 @@ impl Proxy {
             let _ = session.close_channel(channel.channel_id, reason);
         }
         self.take_session_outputs(channel.link, now);
-        if let Some(closed) = closed {
-            closed
-                .lost()
-                .for_each(|sent| self.lost(Some(upstream), sent, now));
+        let Some(closed) = closed else {
+            return;
+        };
+        if let Some(owner) = closed.owner {
+            self.end_leaf_work(owner, channel, now);
         }
+        closed
+            .lost()
+            .for_each(|sent| self.lost(Some(upstream), sent, now));
     }
 
     /// Closes channels that nobody mines on any more, and that have waited long enough for answers.

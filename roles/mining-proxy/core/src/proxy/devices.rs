@@ -480,15 +480,31 @@ impl Proxy {
         }
     }
 
-    /// There is no upstream for a leaf: shares of its jobs are late from now on.
-    pub(super) fn end_leaf_work(&mut self, id: MinerId, now: Now) {
+    /// There is no upstream for a leaf. Shares of its jobs count as long as the channel is open that they came from: it may
+    /// have gone to another one, and that one have ended before it had work.
+    pub(super) fn cut_off_leaf(&mut self, id: MinerId, now: Now) {
+        let given = self.miners.leaf(id).and_then(|leaf| leaf.given);
+        let Some(channel) = given.map(|given| given.channel) else {
+            return;
+        };
+        let link = self.links.get(&channel.link);
+        if link.is_none_or(|link| !link.channels.contains_key(&channel.channel_id)) {
+            self.end_leaf_work(id, channel, now);
+        }
+    }
+
+    /// A channel upstream is gone: shares of the jobs that a leaf had from it are late from now on.
+    pub(super) fn end_leaf_work(&mut self, id: MinerId, channel: ChannelRef, now: Now) {
         let Some(leaf) = self.miners.leaf_mut(id) else {
             return;
         };
-        leaf.tip = None;
-        let given = leaf.given.map(|given| given.payout);
+        let Some(payout) = leaf.payout_of(channel) else {
+            return;
+        };
+        leaf.tip
+            .take_if(|_| leaf.given.is_some_and(|given| given.channel == channel));
         let device = leaf.device;
-        if let (Some(payout), Some(device)) = (given, self.devices.find_mut(device)) {
+        if let Some(device) = self.devices.find_mut(device) {
             device.with_channels(now, |channels| channels.end_payout_work(payout));
         }
     }

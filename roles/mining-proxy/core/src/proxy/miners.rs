@@ -362,7 +362,7 @@ impl Proxy {
     pub(super) fn cut_off(&mut self, id: MinerId, now: Now) {
         match self.miners.find_mut(id).map(|miner| &mut miner.face) {
             Some(Face::Sv1(sv1)) => sv1.bridge.cut_off(now),
-            Some(Face::Device(_)) => self.end_leaf_work(id, now),
+            Some(Face::Device(_)) => self.cut_off_leaf(id, now),
             None => {}
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Device {
     pub(crate) frames: Vec<Frame>,
     pub(crate) foreign: Vec<ForwardedFrame>,
     pub(crate) submitted: u64,
+    /// Channel and number of the last share.
+    pub(crate) submitted_last: Option<(u32, u32)>,
     /// Shares acknowledged, as the proxy counts them.
     pub(crate) accepted: u64,
     /// The numbers that acknowledgements named: channel, last number, count.
@@ -99,6 +101,7 @@ impl Device {
             frames: Vec::new(),
             foreign: Vec::new(),
             submitted: 0,
+            submitted_last: None,
             accepted: 0,
             acks: Vec::new(),
             rejected: Vec::new(),
@@ -334,11 +337,10 @@ impl World {
         let now = self.now;
         let session = &mut self.devices[device].session;
         let found = found.borrow();
-        if session
-            .submit_block(work, &found, worker.as_ref(), now)
-            .is_ok()
-        {
+        let submitted = session.submit_block(work, &found, worker.as_ref(), now);
+        if let Ok(number) = submitted {
             self.devices[device].submitted += 1;
+            self.devices[device].submitted_last = Some((work.channel_id(), number));
         }
         self.busy_devices.insert(device);
         self.run();

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod device;
+pub(crate) mod referee;
 pub(crate) mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -240,6 +241,14 @@ pub(crate) trait Peer {
 /// Extension type with the channel bit, message type, payload.
 pub(crate) type Frame = (u16, u8, Vec<u8>);
 
+/// What went over a link, in order.
+pub(crate) enum LinkEvent {
+    /// The proxy heard this.
+    Heard(Frame),
+    /// It sent this.
+    Sent(Frame),
+}
+
 fn frame(message: &AnyMessage<'_>) -> Frame {
     let kind = message.kind();
     (kind.wire_extension_type(), kind.msg_type, message.to_vec())
@@ -276,6 +285,8 @@ pub(crate) struct World {
     /// Miners and connections to be looked at.
     busy: BTreeSet<usize>,
     busy_links: BTreeSet<LinkId>,
+    /// What goes over links, for tests that want to know.
+    pub(crate) link_events: Option<Vec<(LinkId, LinkEvent)>>,
     busy_devices: BTreeSet<usize>,
     device_places: BTreeMap<DeviceId, usize>,
     places_of: BTreeMap<MinerId, usize>,
@@ -312,7 +323,7 @@ impl World {
     }
 
     /// Nobody has said anything yet.
-    fn still(config: ProxyConfig) -> Self {
+    pub(crate) fn still(config: ProxyConfig) -> Self {
         let now = Now {
             instant: Instant::from_secs(1_000),
             unix_secs: u64::from(START_SECS),
@@ -323,6 +334,7 @@ impl World {
             now,
             miners: Vec::new(),
             devices: Vec::new(),
+            link_events: None,
             busy_devices: BTreeSet::new(),
             device_places: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -562,10 +574,28 @@ impl World {
         }
     }
 
+    /// Connections that are there.
+    pub(crate) fn live_links(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
+    fn write_down(&mut self, id: LinkId, output: &LinkOutput) {
+        if let Some(events) = &mut self.link_events {
+            let sent = match output {
+                LinkOutput::Send(message) => frame(message),
+                LinkOutput::Share(share) => share_frame(share),
+                LinkOutput::StandardShare(share) => standard_share_frame(share),
+                LinkOutput::Forward(_) | LinkOutput::Close => return,
+            };
+            events.push((id, LinkEvent::Sent(sent)));
+        }
+    }
+
     fn pump_link(&mut self, id: LinkId, at: usize) -> bool {
         let mut is_any = false;
         while let Some(output) = self.proxy.poll_link_output(id) {
             is_any = true;
+            self.write_down(id, &output);
             match (output, self.peers.get_mut(&at)) {
                 (LinkOutput::Close, _) => {
                     self.links.remove(&id);
@@ -594,6 +624,10 @@ impl World {
         }
         while let Some((extension_type, msg_type, payload)) = self.heard(id, at) {
             is_any = true;
+            if let Some(events) = &mut self.link_events {
+                let heard = (extension_type, msg_type, payload.clone());
+                events.push((id, LinkEvent::Heard(heard)));
+            }
             self.proxy
                 .handle_link_frame(id, extension_type, msg_type, &payload, self.now);
         }
