@@ -294,6 +294,32 @@ impl Front {
             lost = upstream.lost,
             "summary"
         );
+        for upstream in &snapshot.upstreams {
+            tracing::info!(
+                upstream = upstream.name,
+                standing = ?upstream.standing,
+                miners = upstream.miners,
+                channels = upstream.channels,
+                accepted = upstream.accepted,
+                rejected = upstream.rejected.values().sum::<u64>(),
+                lost = upstream.lost,
+                failures = upstream.failures,
+                "upstream"
+            );
+        }
+        for miner in &snapshot.miners {
+            tracing::debug!(
+                user = miner.user,
+                hashrate = format_args!("{:.3e}", miner.hashrate),
+                difficulty = miner.difficulty,
+                accepted = miner.accepted,
+                refused = ?miner.rejected,
+                upstream_accepted = miner.upstream.accepted,
+                upstream_rejected = ?miner.upstream_rejected,
+                lost = miner.upstream.lost,
+                "miner"
+            );
+        }
     }
 
     /// Keeps the core's time, answers questions, and drains it at the end.

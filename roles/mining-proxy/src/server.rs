@@ -13,7 +13,7 @@ use network_helpers_sv2::{ClientSecurity, CloseCounts, LineOptions, Options, Ser
 use stratum_runtime::config::sv1::{DEFAULT_BAN, TlsListen};
 use stratum_runtime::{
     AcceptLimits, Ban, BindError, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown, accept_loop,
-    bind, serve, serve_lines,
+    announce, bind, serve, serve_lines,
 };
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -238,8 +238,13 @@ impl Proxy {
             context: context.clone(),
             orders: orders.into(),
         };
-        for (port, addr) in &addrs.0 {
-            tracing::info!(%addr, port = port.name(), "listening");
+        for (port, address) in &addrs.0 {
+            match (port, &context.config.devices) {
+                (Port::Devices, Some(devices)) => {
+                    announce("mining proxy", *address, &devices.security);
+                }
+                _ => tracing::info!(%address, "listening for {}", port.name()),
+            }
         }
         let task = tokio::spawn(serve_all(listeners, cores, context));
         Ok(Self {

@@ -52,7 +52,7 @@ pub use drive_lines::{LineCore, LineShell, drive_lines};
 pub use limits::raise_open_files;
 pub use network_helpers_sv2::{random_bytes, random_u32};
 pub use program::{ProgramError, run_program};
-pub use reload::reload_on_hangup;
+pub use reload::{Hangups, reload_on_hangup};
 pub use report::{REPORT_INTERVAL, Rate, Reasons, announce};
 pub use secret::Secret;
 pub use session::{

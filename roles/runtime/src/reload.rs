@@ -11,51 +11,57 @@ use tracing::{error, info, warn};
 use crate::Shutdown;
 use crate::config::{ConfigArgs, ConfigError, Invalid};
 
+/// The program's SIGHUPs, which no longer end it. There are none where there are no signals.
+#[derive(Debug)]
+pub struct Hangups(mpsc::Receiver<()>);
+
+impl Hangups {
+    /// Takes them from now on: before the program says that it runs, so that nobody sends one too early. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the operating system refuses the signal handler.
+    pub fn watch() -> io::Result<Self> {
+        // One that finds another waiting changes nothing: the configuration is read after both.
+        let (sender, receiver) = mpsc::channel(1);
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut hangup = signal(SignalKind::hangup())?;
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    let _ = sender.try_send(());
+                }
+            });
+        }
+        #[cfg(not(unix))]
+        drop(sender);
+        Ok(Self(receiver))
+    }
+}
+
 /// Reads the configuration again at each SIGHUP, from the same file, environment and arguments, and hands it to `take`,
 /// which gives the keys that take effect at the next start only. One that is wrong is told of in the log and changes
-/// nothing. Runs as a task of the current runtime until the program drains; does nothing where there are no signals.
-///
-/// # Errors
-/// When the operating system refuses the signal handler.
+/// nothing. Runs as a task of the current runtime until the program drains.
 pub fn reload_on_hangup<R, C, F, E>(
+    hangups: Hangups,
     role: &'static str,
     args: ConfigArgs,
     shutdown: Shutdown,
     take: impl FnMut(C) -> F + Send + 'static,
-) -> io::Result<()>
-where
+) where
     R: DeserializeOwned,
     C: TryFrom<R, Error = Invalid> + Send + 'static,
     F: Future<Output = Result<Vec<&'static str>, E>> + Send,
     E: Display,
 {
-    let hangups = hangups()?;
     let load = move || args.load::<R, C>(role);
     tokio::spawn(async move {
         tokio::select! {
-            () = reload_on(hangups, load, take) => {}
+            () = reload_on(hangups.0, load, take) => {}
             () = shutdown.draining() => {}
         }
     });
-    Ok(())
-}
-
-/// Hangups as they arrive. One that finds another waiting changes nothing: the configuration is read after both.
-fn hangups() -> io::Result<mpsc::Receiver<()>> {
-    let (sender, receiver) = mpsc::channel(1);
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hangup = signal(SignalKind::hangup())?;
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                let _ = sender.try_send(());
-            }
-        });
-    }
-    #[cfg(not(unix))]
-    drop(sender);
-    Ok(receiver)
 }
 
 async fn reload_on<C, F, E>(

@@ -237,11 +237,15 @@ impl Program {
         }
     }
 
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args([signal, &id]).status();
+        assert!(killed.unwrap().success());
+    }
+
     /// Ends it as an operator does; gives its last line.
     fn stop(mut self) -> String {
-        let id = self.child.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(killed.unwrap().success());
+        self.signal("-TERM");
         let status = self.child.wait().unwrap();
         let last = self.lines.iter().last().unwrap();
         assert!(status.success(), "{last}");
@@ -262,6 +266,34 @@ fn url_in(line: &str) -> String {
     let start = line.find("stratum2+tcp://").unwrap();
     let url = line[start..].split_whitespace().next().unwrap();
     url.to_owned()
+}
+
+#[test]
+fn sighup_has_the_translator_read_its_configuration_again() {
+    let folder = TempDir::new().unwrap();
+    let file = path(&folder, "translator.toml");
+    let write = |rest: &str| {
+        let pool = "[[upstreams]]\nurl = \"127.0.0.1:9\"\nuser_identity = \"alice\"\n";
+        std::fs::write(&file, format!("{pool}{rest}")).unwrap();
+    };
+    write("");
+    let anywhere = ["--set", "listen.address=127.0.0.1:0"];
+    let arguments = [&["translator", "-c", &file], &anywhere[..]].concat();
+    let mut translator = Program::start(&arguments);
+    translator.says("listening for Sv1 miners");
+    write("weight = 0");
+    translator.signal("-HUP");
+    let said = translator.says("the new configuration is of no use");
+    assert!(said.contains("`upstreams.weight`: is 0"), "{said}");
+    write("weight = 2\n[program]\nthreads = 2\nlog = \"debug\"\n");
+    translator.signal("-HUP");
+    let said = translator.says("new configuration taken");
+    assert!(said.contains("program.threads, program.log"), "{said}");
+    write("weight = 2\n");
+    translator.signal("-HUP");
+    let said = translator.says("new configuration taken");
+    assert!(!said.contains("next start"), "{said}");
+    translator.stop();
 }
 
 /// Template provider, pool and miner, each a process with its own configuration, as README and guides start them.

@@ -4,7 +4,9 @@ use std::io;
 
 use stratum_mining_proxy::{Proxy, StartError, fixed_program_keys};
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::{ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program};
+use stratum_runtime::{
+    Hangups, ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program,
+};
 use thiserror::Error;
 
 use crate::{ProgramConfig, RawConfig};
@@ -46,6 +48,7 @@ pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError
     let shutdown = Shutdown::new();
     let program = config.program;
     drain_on_signals(shutdown.clone(), program.grace)?;
+    let hangups = Hangups::watch()?;
     let translator = Proxy::start(config.translator, shutdown.clone())?;
     let reloader = translator.reloader();
     let take = move |new: ProgramConfig| {
@@ -55,7 +58,7 @@ pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError
             Ok::<_, StartError>([keys, later].concat())
         }
     };
-    reload_on_hangup::<RawConfig, _, _, _>(ROLE, args, shutdown.clone(), take)?;
+    reload_on_hangup::<RawConfig, _, _, _>(hangups, ROLE, args, shutdown.clone(), take);
     translator.join().await;
     shutdown.end();
     Ok(())

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends by panic")]
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,6 +240,68 @@ async fn an_address_that_breaks_the_rules_is_banned_and_others_behind_its_proxy_
     assert!(snapshot.core.rejected["the line is not JSON"] >= 70);
     translator.stop().await;
     pool.stop().await;
+    panics.assert_none();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_are_added_and_drained_while_miners_mine() {
+    let panics = PanicWatch::new();
+    let site = Site::new();
+    let (first, second) = (site.pool_at(ANYWHERE), site.pool_at(ANYWHERE));
+    let addresses = [first.program.local_addr(), second.program.local_addr()];
+    let mut config = translator_config(&addresses[..1], ChannelMode::Aggregated);
+    config.rules.failover.settle = Duration::from_millis(500);
+    config.threads = NonZeroUsize::new(2).unwrap();
+    let translator = Running::translator(config.clone());
+    let listen = translator.program.local_addr();
+    let miners: Vec<_> = (0..4)
+        .map(|i| Running::miner_with(sv1_miner_config(listen, false, &format!("alice.rig{i}"))))
+        .collect();
+    acknowledged(&miners, 2).await;
+
+    let both = translator_config(&addresses, ChannelMode::Aggregated);
+    config.security = both.security;
+    config.rules.upstreams = both.rules.upstreams;
+    config.rules.upstreams[1].priority = 0;
+    let later = translator.program.reload(config.clone()).await.unwrap();
+    assert!(later.is_empty(), "{later:?}");
+    let look = async || second.program.snapshot().shares_accepted;
+    eventually("the second pool gets shares too", look, |shares| {
+        *shares > 0
+    })
+    .await;
+
+    config.rules.upstreams[0].is_drained = true;
+    config.threads = NonZeroUsize::MIN;
+    config.accept.burst += 1;
+    let later = translator.program.reload(config.clone()).await.unwrap();
+    assert_eq!(later, ["program.threads", "connections.burst"]);
+    let look = async || first.program.snapshot().connections;
+    eventually("the first pool is left", look, |connections| {
+        *connections == 0
+    })
+    .await;
+    let before = second.program.snapshot().shares_accepted;
+    let look = async || second.program.snapshot().shares_accepted;
+    eventually("the second pool gets all", look, |shares| {
+        *shares > before + 4
+    })
+    .await;
+
+    // What makes no sense changes nothing.
+    config.rules.upstreams.clear();
+    assert!(translator.program.reload(config).await.is_err());
+    let upstreams = translator.program.watcher().snapshot().await.core.upstreams;
+    assert_eq!(upstreams.len(), 2);
+    assert!(upstreams[0].is_drained && upstreams[0].accepted > 0);
+    assert_eq!((upstreams[0].lost, upstreams[1].lost), (0, 0));
+    for miner in miners {
+        assert_eq!(miner.program.snapshot().reconnects, 0);
+        miner.stop().await;
+    }
+    translator.stop().await;
+    first.stop().await;
+    second.stop().await;
     panics.assert_none();
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use const_sv2::mining::REQUIRES_WORK_SELECTION;
 use roles_logic_sv2::channels::server::ServerConfig as ChannelsConfig;
 use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::setup::Endpoint;
@@ -116,10 +117,11 @@ impl ProxyConfig {
             is_lone_channel_addressed: true,
             ..(*self.devices.channels).clone()
         };
-        Arc::new(DownstreamTerms {
-            channels: Arc::new(channels),
-            ..self.devices.clone()
-        })
+        let mut terms = self.devices.clone();
+        terms.channels = Arc::new(channels);
+        // Who makes its own jobs gets none, and there is nobody here who would take them.
+        terms.setup.supported_flags &= !REQUIRES_WORK_SELECTION;
+        Arc::new(terms)
     }
 }
 

@@ -23,6 +23,12 @@ pub const MAX_IN_FLIGHT: usize = 65_536;
 /// How long a connection, or a miner's channel, that is no longer used stays for the answers to its last shares.
 pub const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
+/// The longest that a connection stays for miners that still mine on it, as their channels elsewhere are being opened.
+pub(crate) const MAX_LEAVE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether they are gone.
+pub(crate) const LEAVE_STEP: Duration = Duration::from_secs(1);
+
 /// How long an open channel may be without work; then the upstream is of no use.
 pub(crate) const WORK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -197,6 +203,8 @@ pub(crate) struct Link {
     pub(crate) checked_job: Option<Arc<Job>>,
     /// No longer used; until then it waits for answers.
     pub(crate) leaves_at: Option<Instant>,
+    /// At the latest then.
+    pub(crate) leaves_by: Instant,
     /// The hash rate and the easiest target that the upstream was told of the channel that is everyone's.
     pub(crate) told_hashrate: f32,
     pub(crate) told_max_target: Target,
@@ -234,6 +242,7 @@ impl Link {
             retired: VecDeque::new(),
             checked_job: None,
             leaves_at: None,
+            leaves_by: Instant::from_secs(0),
             told_hashrate: 0.0,
             told_max_target: Target::MAX,
             ignored: 0,

@@ -175,12 +175,11 @@ pub(crate) fn of_miner(id: MinerId, miner: &crate::miner::Miner, now: Now) -> Mi
 impl Snapshot {
     /// Adds what another proxy with the same upstreams sees, as each thread of a program has its own.
     pub fn merge(&mut self, more: Self) {
-        if self.upstreams.is_empty() {
-            self.upstreams = more.upstreams;
-        } else {
-            let pairs = self.upstreams.iter_mut().zip(more.upstreams);
-            pairs.for_each(|(upstream, more)| upstream.merge(more));
-        }
+        let mut others = more.upstreams.into_iter();
+        let pairs = self.upstreams.iter_mut().zip(&mut others);
+        pairs.for_each(|(upstream, more)| upstream.merge(more));
+        // One of the two may have had a new configuration a moment earlier.
+        self.upstreams.extend(others);
         self.miners.extend(more.miners);
         self.parked += more.parked;
         self.hashrate += more.hashrate;

@@ -10,14 +10,15 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ChannelMode::{Aggregated, PerMiner};
 use bitcoin::ScriptBuf;
 use common::upstream::{GROUP, NO_CHANNEL, Reach};
 use common::{World, config};
-use mining_proxy_core::{ChannelMode, ExpectedPayout, LinkId};
+use mining_proxy_core::{ChannelMode, ExpectedPayout, LinkId, ProxyConfig};
 use roles_logic_sv2::target::Target;
 use sv1_api::client::ClientConfig;
 
-/// Runs in each mode, chapters of a run, steps of a chapter: 100 000 steps.
+/// Runs of each kind, chapters of a run, steps of a chapter: 200 000 steps.
 const RUNS: u64 = 25;
 const CHAPTERS: usize = 10;
 const STEPS: usize = 200;
@@ -62,18 +63,65 @@ impl Random {
     }
 }
 
+/// What kind of run it is: each upstream's mode and priority.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    modes: [ChannelMode; 3],
+    priorities: [u32; 3],
+    /// The operator changes the configuration now and then.
+    is_changed: bool,
+}
+
+impl Kind {
+    /// One after the other, all in one mode.
+    const fn in_order(mode: ChannelMode) -> Self {
+        Self {
+            modes: [mode; 3],
+            priorities: [0, 1, 2],
+            is_changed: false,
+        }
+    }
+
+    fn config(&self) -> ProxyConfig {
+        let mut config = config(Aggregated, 3);
+        // Shares are found here whatever their difficulty: it would rise without end.
+        config.bridge.vardiff.shares_per_minute = 6e6;
+        config.max_miners = MAX_MINERS as u32;
+        // Chapters are short, and nothing is to be forgotten but what must be.
+        config.failover.max_settle = Duration::from_secs(40);
+        config.bridge.server.job_interval = Duration::from_secs(150);
+        for (at, upstream) in config.upstreams.iter_mut().enumerate() {
+            upstream.mode = self.modes[at];
+            upstream.priority = self.priorities[at];
+            upstream.expected_payout = Some(ExpectedPayout {
+                script_pubkey: ScriptBuf::from_bytes(vec![0x51]),
+                min_percent: 50,
+            });
+        }
+        config
+    }
+
+    /// The upstreams that are used when all are well.
+    fn best(&self) -> Vec<usize> {
+        let best = self.priorities.iter().min();
+        let all = 0..self.priorities.len();
+        all.filter(|at| self.priorities.get(*at) == best).collect()
+    }
+}
+
 /// Says which run it was.
-struct Told(ChannelMode, u64, usize);
+struct Told(Kind, u64, usize);
 
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {} in mode {:?}, step {}", self.1, self.0, self.2);
+            eprintln!("seed {} of {:?}, step {}", self.1, self.0, self.2);
         }
     }
 }
 
 struct Model {
+    kind: Kind,
     world: World,
     random: Random,
     /// Sessions of miners that left.
@@ -85,27 +133,21 @@ struct Model {
 }
 
 impl Model {
-    fn new(mode: ChannelMode, seed: u64) -> Self {
-        let mut config = config(mode, 3);
-        // Shares are found here whatever their difficulty: it would rise without end.
-        config.bridge.vardiff.shares_per_minute = 6e6;
-        config.max_miners = MAX_MINERS as u32;
-        // Chapters are short, and nothing is to be forgotten but what must be.
-        config.failover.max_settle = Duration::from_secs(40);
-        config.bridge.server.job_interval = Duration::from_secs(150);
-        for upstream in &mut config.upstreams {
-            upstream.expected_payout = Some(ExpectedPayout {
-                script_pubkey: ScriptBuf::from_bytes(vec![0x51]),
-                min_percent: 50,
-            });
-        }
+    fn new(kind: Kind, seed: u64) -> Self {
         Self {
-            world: World::new(config),
+            kind,
+            world: World::new(kind.config()),
             random: Random::new(seed),
             sessions: Vec::new(),
             seen: BTreeSet::new(),
             looked_at: vec![0; 3],
         }
+    }
+
+    /// Shares that upstreams have.
+    fn shares(&self) -> usize {
+        let upstreams = self.world.upstreams.iter();
+        upstreams.map(|upstream| upstream.shares.len()).sum()
     }
 
     /// Miners that are there.
@@ -133,6 +175,7 @@ impl Model {
             14 => self.upstream_breaks(),
             15 => self.upstream_talks(),
             16 => self.upstream_answers(),
+            17 if self.kind.is_changed => self.operator_changes(),
             _ => self.time_passes(),
         }
     }
@@ -305,6 +348,23 @@ impl Model {
         self.world.run();
     }
 
+    /// Another configuration, with some of the upstreams.
+    fn operator_changes(&mut self) {
+        let mut config = self.kind.config();
+        let mut at = 0;
+        config.upstreams.retain_mut(|upstream| {
+            upstream.weight = self.random.below(3) as u32;
+            upstream.is_drained = self.random.one_in(4);
+            if self.random.one_in(3) {
+                upstream.priority = self.random.below(3) as u32;
+            }
+            at += 1;
+            !self.random.one_in(4)
+        });
+        let places = self.world.reconfigure(config);
+        assert!(places.iter().all(|place| *place < at), "{places:?}");
+    }
+
     fn time_passes(&mut self) {
         let ms = [10, 100, 1_000, 5_000][self.random.below(4)];
         let ms = if self.random.one_in(20) { 90_000 } else { ms };
@@ -340,8 +400,9 @@ impl Model {
         }
     }
 
-    /// All is well: soon all miners work for the first upstream again, and nothing is left of what there was.
-    fn end_chapter(&mut self, mode: ChannelMode) {
+    /// All is well: soon all miners work for the best upstreams again, and nothing is left of what there was.
+    fn end_chapter(&mut self) {
+        self.world.reconfigure(self.kind.config());
         for upstream in &mut self.world.upstreams {
             upstream.reach = Reach::Up;
             upstream.setup = Some(Ok(0));
@@ -360,9 +421,10 @@ impl Model {
         // A miner that nobody served is sent away sooner or later; an upstream that was bad gets its next chance.
         self.world.waits_secs(150);
         self.check();
-        assert_eq!(self.world.used(), Some(0), "{:?}", self.world.failures(0));
-        assert_eq!(self.world.links(), 1);
-        let before = self.world.upstreams[0].shares.len();
+        let best = self.kind.best();
+        assert_eq!(self.world.all_used(), best, "{:?}", self.world.failures(0));
+        assert_eq!(self.world.links(), best.len());
+        let before = self.shares();
         let present = self.present();
         for miner in &present {
             assert!(!self.world.miners[*miner].jobs.is_empty(), "miner {miner}");
@@ -375,12 +437,20 @@ impl Model {
             assert_eq!(miner.rejected.len(), rejected, "{:?}", miner.rejected);
             assert_eq!(miner.accepted, accepted + 1);
         }
-        assert_eq!(self.world.upstreams[0].shares.len(), before + present.len());
-        let channels = match mode {
-            ChannelMode::Aggregated => 1,
-            ChannelMode::PerMiner => present.len(),
-        };
-        assert_eq!(self.world.upstreams[0].channels.len(), channels);
+        assert_eq!(self.shares(), before + present.len());
+        let division = self.world.division();
+        assert_eq!(division.iter().sum::<usize>(), present.len());
+        for at in &best {
+            let channels = self.world.upstreams[*at].channels.len();
+            match self.kind.modes[*at] {
+                Aggregated => assert_eq!(channels, 1),
+                // Those that miners left a moment ago are still there.
+                PerMiner if best.len() > 1 => {
+                    assert!((division[*at]..=present.len()).contains(&channels));
+                }
+                PerMiner => assert_eq!(channels, present.len()),
+            }
+        }
         let parts: BTreeSet<_> = present
             .iter()
             .map(|miner| self.world.miners[*miner].part())
@@ -390,27 +460,45 @@ impl Model {
     }
 }
 
-fn check(mode: ChannelMode) {
+fn check(kind: Kind) {
     for seed in 1..=RUNS {
-        let mut model = Model::new(mode, seed);
-        let mut told = Told(mode, seed, 0);
+        let mut model = Model::new(kind, seed);
+        let mut told = Told(kind, seed, 0);
         for _ in 0..CHAPTERS {
             for _ in 0..STEPS {
                 told.2 += 1;
                 model.step();
                 model.check();
             }
-            model.end_chapter(mode);
+            model.end_chapter();
         }
     }
 }
 
 #[test]
 fn whatever_happens_with_one_channel_for_all() {
-    check(ChannelMode::Aggregated);
+    check(Kind::in_order(Aggregated));
 }
 
 #[test]
 fn whatever_happens_with_a_channel_each() {
-    check(ChannelMode::PerMiner);
+    check(Kind::in_order(PerMiner));
+}
+
+#[test]
+fn whatever_happens_with_two_used_together_in_different_modes() {
+    check(Kind {
+        modes: [Aggregated, PerMiner, PerMiner],
+        priorities: [0, 0, 1],
+        is_changed: false,
+    });
+}
+
+#[test]
+fn whatever_happens_while_the_operator_changes_the_configuration() {
+    check(Kind {
+        modes: [PerMiner, Aggregated, Aggregated],
+        priorities: [0, 0, 0],
+        is_changed: true,
+    });
 }

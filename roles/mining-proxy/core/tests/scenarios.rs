@@ -6,6 +6,7 @@ mod common;
 
 mod scenarios {
     pub(crate) mod channels;
+    pub(crate) mod devices;
     pub(crate) mod failover;
     pub(crate) mod miners;
     pub(crate) mod split;

@@ -70,7 +70,7 @@ use crate::vardiff::VardiffConfig;
 use channel::Channel;
 use group::Group;
 
-pub use channel::MAX_EARLIER_TARGETS;
+pub use channel::{MAX_EARLIER_GROUPS, MAX_EARLIER_TARGETS};
 pub use group::MAX_JOBS;
 pub use message::{ExtendedJob, ServerMessage};
 pub use open::{Grant, OpenFailed, OpenRefusal, OpenRequest};

@@ -163,8 +163,12 @@ impl Proxy {
         };
         let identity = identity.try_into().unwrap_or_default();
         let session = link.session.as_mut()?;
+        let upstream = self.upstreams.get(link.upstream);
+        // Whom a job pays is seen on an extended channel only.
+        let is_checked = upstream.is_some_and(|at| at.config.expected_payout.is_some());
+        let needs_extended = is_checked || session.requires_extended_channels();
         let is_standard = miner.leaf().is_some_and(Leaf::is_standard);
-        let request_id = if is_standard && !session.requires_extended_channels() {
+        let request_id = if is_standard && !needs_extended {
             session.open_standard(identity, terms, now).ok()?
         } else {
             session.open_extended(identity, terms, now).ok()?
@@ -264,11 +268,11 @@ impl Proxy {
                     self.ready(link_id, now);
                 }
             }
-            // It does not take a channel without hash rate; there is none before there is a miner.
+            // It does not take a channel without hash rate; there is none before a miner works here.
             None if link.told_hashrate == 0.0 => {
                 link.waits_for_miners = true;
                 self.ready(link_id, now);
-                if self.miners.len() > 0 {
+                if self.expected_hashrate(link_id, now) > 0.0 {
                     self.open_common_channel(link_id, now);
                 }
             }

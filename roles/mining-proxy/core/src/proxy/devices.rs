@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mining_sv2::SubmitSharesSuccess;
 use roles_logic_sv2::channels::client::Found;
-use roles_logic_sv2::channels::server::{Grant, OpenRefusal, OpenRequest};
+use roles_logic_sv2::channels::server::{Grant, OpenRefusal, OpenRequest, ServerChannels};
 use roles_logic_sv2::channels::{ChannelKind, PayoutWork, WorkTerms};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::downstream::CloseReason;
@@ -64,7 +64,12 @@ impl Proxy {
 
     /// The next thing to do for a device, in order.
     pub fn poll_device_output(&mut self, id: DeviceId) -> Option<DeviceOutput> {
-        self.devices.find_mut(id)?.poll_output()
+        let output = self.devices.find_mut(id)?.poll_output();
+        if let Some(DeviceOutput::Close(reason)) = &output {
+            let reason = reason.label().to_owned();
+            *self.totals.closed.entry(reason).or_default() += 1;
+        }
+        output
     }
 
     /// A device's connection has ended.
@@ -127,9 +132,13 @@ impl Proxy {
                 } => {
                     if let Some(leaf) = self.leaf_of(id, channel_id) {
                         self.count_leaf_share(leaf, outcome, source, share.as_ref(), now);
+                        // A block that is no share was answered as what it is.
+                        let own_number = outcome.is_ok().then_some(sequence_number);
                         if let Some(share) = share {
-                            self.submit_of_leaf(leaf, sequence_number, share, now);
+                            self.submit_of_leaf(leaf, own_number, share, now);
                         }
+                    } else if let Err(reason) = outcome {
+                        *self.totals.rejected.entry(reason.error_code()).or_default() += 1;
                     }
                 }
                 DeviceEvent::Updated { channel_id } => {
@@ -250,12 +259,23 @@ impl Proxy {
         self.look_at_leaf(id, now);
     }
 
-    fn submit_of_leaf(&mut self, id: MinerId, sequence_number: u32, share: DeviceShare, now: Now) {
+    /// `own_number` is the share's, if the device is to hear what the upstream says of it.
+    fn submit_of_leaf(
+        &mut self,
+        id: MinerId,
+        own_number: Option<u32>,
+        share: DeviceShare,
+        now: Now,
+    ) {
         let link = LinkId::of_source(share.relayed.source());
         let link = link.and_then(|link| self.links.get(&link));
         let is_relayed = link.is_none_or(|link| !link.is_aggregated);
         let Some(miner) = self.miners.find_mut(id) else {
             return;
+        };
+        let worker = match &share.worker {
+            Some(name) => miner.worker(name),
+            None => miner.own_worker(),
         };
         let upward = Upward {
             source: share.relayed.source(),
@@ -266,11 +286,11 @@ impl Proxy {
                 version: share.version,
                 extranonce: &share.extranonce,
             },
-            worker: Some(share.worker.unwrap_or_else(|| miner.own_worker())),
+            worker: Some(worker),
             is_block: share.is_block,
             sent: Sent {
                 miner: id,
-                own_number: is_relayed.then_some(sequence_number),
+                own_number: own_number.filter(|_| is_relayed),
             },
         };
         self.hand_in(&upward, now);
@@ -398,6 +418,11 @@ impl Proxy {
             return;
         };
         let (device_id, kind) = (leaf.device, leaf.kind);
+        let device = self.devices.find(device_id);
+        if device.is_none_or(|device| device.session().channels().is_none()) {
+            // Its connection ends.
+            return;
+        }
         let Some(prefix) = self.prefix(id, kind, shown) else {
             let refusal = OpenRefusal::CapacityExhausted;
             return self.refuse_leaf(id, refusal.error_code(), now);
@@ -531,6 +556,8 @@ impl Proxy {
     pub(super) fn dismiss_leaf(&mut self, id: MinerId, now: Now) {
         if let Some(leaf) = self.miners.leaf(id) {
             self.act_on_device(leaf.device, now, |device| {
+                // What was accepted is acknowledged before.
+                device.with_channels(now, ServerChannels::close_slices);
                 device.act(now, |session| session.close(CloseReason::NoWork));
             });
         }
@@ -587,7 +614,10 @@ impl Proxy {
         let Some(owner) = channel.and_then(|channel| channel.owner) else {
             return false;
         };
-        let Some((device, own_id)) = self.place_of(owner) else {
+        let here = Source::Own(ChannelRef { link, channel_id });
+        let miner = self.miners.find(owner);
+        let is_endpoint = miner.is_some_and(|miner| miner.source == here);
+        let Some((device, own_id)) = self.place_of(owner).filter(|_| is_endpoint) else {
             return false;
         };
         if let Some(leaf) = self.miners.leaf_mut(owner) {

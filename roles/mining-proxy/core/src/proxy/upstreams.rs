@@ -10,7 +10,7 @@ use roles_logic_sv2::upstream::{
 use const_sv2::EXTENSION_WORKER_IDENTITY;
 
 use super::{Connect, Note, Output, Proxy, Wake};
-use crate::link::{LEAVE_GRACE, Link, LinkId, LinkOutput};
+use crate::link::{LEAVE_GRACE, LEAVE_STEP, Link, LinkId, LinkOutput, MAX_LEAVE};
 use crate::miner::{ChannelRef, Face, MinerId, Source};
 use crate::upstream::Upstream;
 use stratum_translation::layout::Layout;
@@ -301,7 +301,10 @@ impl Proxy {
             return;
         };
         link.replaces = None;
-        link.leaves_at.get_or_insert(now.instant + LEAVE_GRACE);
+        if link.leaves_at.is_none() {
+            link.leaves_at = Some(now.instant + LEAVE_GRACE);
+            link.leaves_by = now.instant + MAX_LEAVE;
+        }
         link.work_deadlines.clear();
         if !link.was_used {
             self.close_link(id, now);
@@ -330,7 +333,9 @@ impl Proxy {
             .map(|(id, _)| *id)
             .collect();
         for id in left {
-            self.close_link(id, now);
+            if is_draining || !self.is_still_needed(id, now) {
+                self.close_link(id, now);
+            }
         }
         let links = self.links.iter();
         let pressed = links.filter(|(_, link)| link.poll_timeout().is_some_and(due));
@@ -339,6 +344,21 @@ impl Proxy {
             self.close_retired(id, now);
             self.check_work(id, now);
         }
+    }
+
+    /// Whether miners still mine on a link that is left, as their channels elsewhere are being opened: it is looked again in
+    /// a moment.
+    fn is_still_needed(&mut self, id: LinkId, now: Now) -> bool {
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
+        let mut miners = self.miners.iter();
+        let is_needed = link.leaves_by > now.instant
+            && miners.any(|(_, miner)| miner.source.link() == Some(id) && miner.request.is_some());
+        if is_needed {
+            link.leaves_at = Some(now.instant + LEAVE_STEP);
+        }
+        is_needed
     }
 
     /// Ends a link that nobody uses, in good order.

@@ -372,11 +372,13 @@ impl Proxy {
         let Some(session) = link.and_then(|link| link.session.as_mut()) else {
             return;
         };
+        // Of one that claims nothing there is no news before its first shares.
+        let claimed = miner.leaf().map(|leaf| leaf.nominal_hash_rate);
         let estimate = miner.estimate(now) as f32;
         let nominal_hash_rate = if estimate > 0.0 {
             estimate
         } else {
-            miner.told_hashrate
+            claimed.unwrap_or(miner.told_hashrate)
         };
         let limit = miner.max_target();
         let max_target = max_target(session, channel.channel_id, limit, miner.told_max_target);

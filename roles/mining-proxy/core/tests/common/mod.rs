@@ -1,4 +1,4 @@
-//! Sv1 miners, the proxy's core and upstreams in one dialogue, in virtual time.
+//! Sv1 miners, Sv2 devices, the proxy's core and upstreams in one dialogue, in virtual time.
 
 #![allow(
     dead_code,
@@ -6,6 +6,7 @@
     reason = "each test binary uses a part of it, and a test may fail"
 )]
 
+pub(crate) mod device;
 pub(crate) mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +16,12 @@ use std::time::Duration;
 use binary_sv2::{Encodable as _, Message as _};
 use extensions_sv2::WorkerIdentity;
 use mining_proxy_core::{
-    ChannelMode, LinkId, LinkOutput, MinerId, MinerOutput, Note, Output, Proxy, ProxyConfig,
-    Snapshot, UpstreamConfig, UpstreamSnapshot, UpstreamStanding, Wake,
+    ChannelMode, DeviceId, LinkId, LinkOutput, MinerId, MinerOutput, Note, Output, Proxy,
+    ProxyConfig, Snapshot, UpstreamConfig, UpstreamSnapshot, UpstreamStanding, Wake,
 };
-use mining_sv2::SubmitSharesExtended;
+use mining_sv2::{SubmitSharesExtended, SubmitSharesStandard};
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::messages::{AnyMessage, ForwardedFrame};
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::OutgoingShare;
@@ -30,6 +31,8 @@ use sv1_api::client::{
     ClientConfig, ClientEnd, ClientEvent, ClientJob, ClientOutput, ClientSession, FoundShare,
 };
 use sv1_api::server::{CloseReason, ServerConfig};
+
+use device::Device;
 use upstream::{Reach, Upstream};
 
 pub(crate) const START_SECS: u32 = 1_700_000_000;
@@ -242,6 +245,15 @@ fn frame(message: &AnyMessage<'_>) -> Frame {
     (kind.wire_extension_type(), kind.msg_type, message.to_vec())
 }
 
+fn standard_share_frame(share: &SubmitSharesStandard) -> Frame {
+    let kind = SubmitSharesStandard::KIND;
+    (kind.wire_extension_type(), kind.msg_type, share.to_vec())
+}
+
+fn foreign_frame(frame: ForwardedFrame) -> Frame {
+    (frame.extension_type, frame.msg_type, frame.payload)
+}
+
 fn share_frame(share: &OutgoingShare) -> Frame {
     let kind = SubmitSharesExtended::KIND;
     let mut payload = share.message.to_vec();
@@ -258,11 +270,14 @@ pub(crate) struct World {
     pub(crate) proxy: Proxy,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) miners: Vec<Miner>,
+    pub(crate) devices: Vec<Device>,
     /// Connections under way, and the upstream that each goes to.
     links: BTreeMap<LinkId, usize>,
     /// Miners and connections to be looked at.
     busy: BTreeSet<usize>,
     busy_links: BTreeSet<LinkId>,
+    busy_devices: BTreeSet<usize>,
+    device_places: BTreeMap<DeviceId, usize>,
     places_of: BTreeMap<MinerId, usize>,
     place_of: BTreeMap<LinkId, String>,
     pub(crate) notes: Vec<Note>,
@@ -307,6 +322,9 @@ impl World {
             proxy: Proxy::new(Arc::new(config), [7; 16], now).unwrap(),
             now,
             miners: Vec::new(),
+            devices: Vec::new(),
+            busy_devices: BTreeSet::new(),
+            device_places: BTreeMap::new(),
             links: BTreeMap::new(),
             busy: BTreeSet::new(),
             busy_links: BTreeSet::new(),
@@ -481,7 +499,8 @@ impl World {
 
     /// Lets messages go to and fro until nobody has anything to say. Whom the proxy does not wake has nothing to do.
     pub(crate) fn run(&mut self) {
-        loop {
+        for turn in 0.. {
+            assert!(turn < 10_000, "messages without end: {:?}", self.snapshot());
             let mut is_idle = true;
             while let Some(output) = self.proxy.poll_output() {
                 is_idle = false;
@@ -491,12 +510,14 @@ impl World {
                 match wake {
                     Wake::Miner(id) => self.busy.extend(self.places_of.get(&id)),
                     Wake::Link(id) => drop(self.busy_links.insert(id)),
-                    // This world has none.
-                    Wake::Device(_) => {}
+                    Wake::Device(id) => self.busy_devices.extend(self.device_places.get(&id)),
                 }
             }
             while let Some(index) = self.busy.pop_first() {
                 is_idle &= !self.pump_miner(index);
+            }
+            while let Some(index) = self.busy_devices.pop_first() {
+                is_idle &= !self.pump_device(index);
             }
             self.busy_links.extend(self.links.keys());
             while let Some(id) = self.busy_links.pop_first() {
@@ -559,7 +580,16 @@ impl World {
                 }
                 (LinkOutput::Send(message), None) => self.upstreams[at].takes(id, &message),
                 (LinkOutput::Share(share), None) => self.upstreams[at].takes_share(id, share),
-                (LinkOutput::StandardShare(_) | LinkOutput::Forward(_), _) => {}
+                (LinkOutput::StandardShare(share), Some(peer)) => {
+                    peer.takes(id, standard_share_frame(&share), self.now);
+                }
+                (LinkOutput::Forward(frame), Some(peer)) => {
+                    peer.takes(id, foreign_frame(frame), self.now);
+                }
+                (LinkOutput::StandardShare(share), None) => {
+                    self.upstreams[at].takes_standard_share(id, share);
+                }
+                (LinkOutput::Forward(frame), None) => self.upstreams[at].forwarded.push(frame),
             }
         }
         while let Some((extension_type, msg_type, payload)) = self.heard(id, at) {
@@ -631,8 +661,9 @@ impl World {
         let links = self.links.keys();
         let links = links.filter_map(|id| self.proxy.poll_link_timeout(*id));
         let miners = self.miners.iter().filter_map(|miner| self.miner_due(miner));
+        let devices = self.devices.iter().filter_map(|at| self.device_due(at));
         let peers = self.peers.values().filter_map(|peer| peer.poll_timeout());
-        let timers = links.chain(miners).chain(peers);
+        let timers = links.chain(miners).chain(devices).chain(peers);
         timers.chain(self.proxy.poll_timeout()).min()
     }
 
@@ -642,6 +673,15 @@ impl World {
         }
         let session = miner.session.poll_timeout().filter(|_| !miner.is_raw);
         let timers = [self.proxy.poll_miner_timeout(miner.id), session];
+        timers.into_iter().flatten().min()
+    }
+
+    fn device_due(&self, device: &Device) -> Option<Instant> {
+        if device.is_gone {
+            return None;
+        }
+        let session = device.session.poll_timeout().filter(|_| !device.is_raw);
+        let timers = [self.proxy.poll_device_timeout(device.id), session];
         timers.into_iter().flatten().min()
     }
 
@@ -679,6 +719,18 @@ impl World {
                 self.proxy.handle_miner_timeout(miner.id, now);
                 miner.session.handle_timeout(now);
                 self.busy.insert(index);
+            }
+        }
+        for index in 0..self.devices.len() {
+            let device = &self.devices[index];
+            if self
+                .device_due(device)
+                .is_some_and(|due| due <= now.instant)
+            {
+                let device = &mut self.devices[index];
+                self.proxy.handle_device_timeout(device.id, now);
+                device.session.handle_timeout(now);
+                self.busy_devices.insert(index);
             }
         }
     }
@@ -754,6 +806,9 @@ impl World {
         for miner in self.miners.iter().filter(|miner| !miner.is_gone) {
             assert_eq!(self.proxy.poll_miner_output(miner.id), None);
         }
+        for device in self.devices.iter().filter(|device| !device.is_gone) {
+            assert!(self.proxy.poll_device_output(device.id).is_none());
+        }
         let due = self.proxy.poll_timeout();
         assert!(due.is_none_or(|due| due >= self.now.instant), "{due:?}");
     }
@@ -828,8 +883,10 @@ impl World {
             assert_eq!(seen.accepted, real.acknowledged, "{seen:?}");
             assert_eq!(seen.rejected.values().sum::<u64>(), real.rejected);
         }
-        let heard: u64 = self.miners.iter().map(|miner| miner.accepted).sum();
-        assert_eq!(heard, snapshot.accepted);
+        if self.devices.is_empty() {
+            let heard: u64 = self.miners.iter().map(|miner| miner.accepted).sum();
+            assert_eq!(heard, snapshot.accepted);
+        }
         let of_miners =
             |count: fn(&UpstreamSnapshot) -> u64| snapshot.upstreams.iter().map(count).sum::<u64>();
         assert_eq!(of_miners(|upstream| upstream.accepted), upstream.accepted);

@@ -10,18 +10,23 @@ use extensions_sv2::{
 };
 use mining_proxy_core::LinkId;
 use mining_sv2::{
-    CloseChannel, MiningMessage, NewExtendedMiningJob, OpenExtendedMiningChannel,
-    OpenExtendedMiningChannelSuccess, OpenMiningChannelError, SetExtranoncePrefix, SetGroupChannel,
-    SetNewPrevHash, SetTarget, SubmitSharesError, SubmitSharesExtended, SubmitSharesSuccess,
+    CloseChannel, MiningMessage, NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannel,
+    OpenExtendedMiningChannelSuccess, OpenMiningChannelError, OpenStandardMiningChannel,
+    OpenStandardMiningChannelSuccess, SetExtranoncePrefix, SetGroupChannel, SetNewPrevHash,
+    SetTarget, SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
     UpdateChannel,
 };
-use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::merkle::sha256d;
+use roles_logic_sv2::messages::{AnyMessage, ForwardedFrame};
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::OutgoingShare;
 
 use super::START_SECS;
 
 pub(crate) const GROUP: u32 = 1;
+
+/// The group of standard channels that get merkle roots.
+pub(crate) const ROOTS: u32 = 1_000_000;
 
 /// No channel has this number.
 pub(crate) const NO_CHANNEL: u32 = 4_711;
@@ -52,6 +57,7 @@ pub(crate) struct Channel {
     pub(crate) nominal_hash_rate: f32,
     pub(crate) max_target: [u8; 32],
     pub(crate) min_extranonce_size: u16,
+    pub(crate) is_standard: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +79,9 @@ pub(crate) struct Upstream {
     pub(crate) refuses_limits: bool,
     /// Says nothing to requests for channels.
     pub(crate) ignores_opens: bool,
+    /// Keeps requests for channels, to answer them with [`Self::answers_opens`].
+    pub(crate) holds_opens: bool,
+    held: VecDeque<(LinkId, OpenExtendedMiningChannel<'static>)>,
     /// Gives no work on new channels.
     pub(crate) withholds_work: bool,
     /// Bytes that miners roll on new channels.
@@ -97,6 +106,11 @@ pub(crate) struct Upstream {
     pub(crate) opens: usize,
     pub(crate) shares: Vec<(LinkId, SubmitSharesExtended<'static>)>,
     pub(crate) workers: Vec<Option<String>>,
+    pub(crate) standard_shares: Vec<(LinkId, SubmitSharesStandard)>,
+    /// Frames of extensions that nobody knows.
+    pub(crate) forwarded: Vec<ForwardedFrame>,
+    /// Standard channels get a merkle root each, and no job of the group's.
+    pub(crate) gives_roots: bool,
     pub(crate) connections: usize,
     pub(crate) extension_requests: usize,
     /// Shares acknowledged and rejected by what was read of us.
@@ -121,6 +135,8 @@ impl Upstream {
             refuses_user: None,
             refuses_limits: false,
             ignores_opens: false,
+            holds_opens: false,
+            held: VecDeque::new(),
             withholds_work: false,
             extranonce_size: 12,
             ignores_sizes: false,
@@ -137,6 +153,9 @@ impl Upstream {
             opens: 0,
             shares: Vec::new(),
             workers: Vec::new(),
+            standard_shares: Vec::new(),
+            forwarded: Vec::new(),
+            gives_roots: false,
             connections: 0,
             extension_requests: 0,
             acknowledged: 0,
@@ -288,7 +307,11 @@ impl Upstream {
 
     fn takes_mining(&mut self, link: LinkId, message: &MiningMessage<'static>) {
         match message {
+            MiningMessage::OpenExtendedMiningChannel(open) if self.holds_opens => {
+                self.held.push_back((link, open.clone()));
+            }
             MiningMessage::OpenExtendedMiningChannel(open) => self.takes_open(link, open),
+            MiningMessage::OpenStandardMiningChannel(open) => self.takes_standard_open(link, open),
             MiningMessage::UpdateChannel(update) => self.updates.push(*update),
             MiningMessage::CloseChannel(close) => {
                 self.closes.push(close.channel_id);
@@ -297,6 +320,17 @@ impl Upstream {
                 self.waiting.retain(|(_, id, _)| *id != close.channel_id);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Answers so many of the requests for channels that it kept.
+    pub(crate) fn answers_opens(&mut self, count: usize) {
+        for (link, open) in self
+            .held
+            .drain(..count.min(self.held.len()))
+            .collect::<Vec<_>>()
+        {
+            self.takes_open(link, &open);
         }
     }
 
@@ -334,6 +368,7 @@ impl Upstream {
             nominal_hash_rate: open.nominal_hash_rate,
             max_target: open.max_target.0,
             min_extranonce_size: open.min_extranonce_size,
+            is_standard: false,
         });
         let prefix = channel_id.to_be_bytes();
         let wanted = Target::from_le_bytes(self.target);
@@ -352,11 +387,122 @@ impl Upstream {
         }
     }
 
+    fn takes_standard_open(&mut self, link: LinkId, open: &OpenStandardMiningChannel<'static>) {
+        self.opens += 1;
+        if self.ignores_opens {
+            return;
+        }
+        let identity = open.user_identity.as_str().unwrap();
+        let is_refused = self
+            .refuses_user
+            .is_some_and(|user| identity.contains(user));
+        let refusal = self.refuses_opens.or(is_refused.then_some("unknown-user"));
+        if let Some(code) = refusal {
+            return self.mining(
+                link,
+                OpenMiningChannelError {
+                    request_id: open.request_id,
+                    error_code: code.try_into().unwrap(),
+                },
+            );
+        }
+        self.next_channel += 1;
+        let channel_id = self.next_channel;
+        self.channels.push(Channel {
+            link,
+            id: channel_id,
+            identity: identity.to_owned(),
+            nominal_hash_rate: open.nominal_hash_rate,
+            max_target: open.max_target.0,
+            min_extranonce_size: 0,
+            is_standard: true,
+        });
+        let prefix = self.standard_prefix(channel_id);
+        let wanted = Target::from_le_bytes(self.target);
+        let target = wanted.min(Target::from_le_bytes(open.max_target.0));
+        let opened = OpenStandardMiningChannelSuccess {
+            request_id: open.request_id,
+            channel_id,
+            target: target.to_le_bytes().into(),
+            extranonce_prefix: prefix.as_slice().try_into().unwrap(),
+            group_channel_id: if self.gives_roots { ROOTS } else { GROUP },
+        };
+        self.mining(link, opened.into_owned());
+        if !self.withholds_work {
+            self.first_work(link, channel_id);
+        }
+    }
+
+    /// The merkle root of a standard channel.
+    pub(crate) fn root(&self, job_id: u32, channel_id: u32) -> [u8; 32] {
+        let (prefix, suffix) = self.coinbase_parts(job_id);
+        let extranonce = self.standard_prefix(channel_id);
+        let coinbase = sha256d(&[prefix, extranonce, suffix].concat());
+        sha256d(&[coinbase, [5; 32]].concat())
+    }
+
+    /// The merkle root of a share of an extended channel with this prefix.
+    pub(crate) fn root_of(&self, share: &SubmitSharesExtended<'_>, prefix: &[u8]) -> [u8; 32] {
+        let (head, tail) = self.coinbase_parts(share.job_id);
+        let coinbase = [&head, prefix, share.extranonce.as_bytes(), &tail].concat();
+        sha256d(&[sha256d(&coinbase), [5; 32]].concat())
+    }
+
+    /// The merkle root of the last share, whose channel has its first prefix. All channels are of one kind.
+    pub(crate) fn last_root(&self) -> [u8; 32] {
+        match self.standard_shares.last() {
+            Some((_, share)) => self.root(share.job_id, share.channel_id),
+            None => {
+                let (_, share) = self.shares.last().expect("a share");
+                self.root_of(share, &share.channel_id.to_be_bytes())
+            }
+        }
+    }
+
+    /// As long as the extranonce of all.
+    fn standard_prefix(&self, channel_id: u32) -> Vec<u8> {
+        let mut prefix = channel_id.to_be_bytes().to_vec();
+        prefix.resize(PREFIX_SIZE + usize::from(self.extranonce_size), 0);
+        prefix
+    }
+
+    fn is_standard(&self, channel_id: u32) -> bool {
+        let mut channels = self.channels.iter();
+        channels.any(|channel| channel.id == channel_id && channel.is_standard)
+    }
+
+    /// Standard channels of a connection that get roots.
+    fn rooted(&self, link: LinkId) -> Vec<u32> {
+        let channels = self.channels.iter();
+        let rooted = channels.filter(|channel| channel.link == link && channel.is_standard);
+        rooted
+            .filter(|_| self.gives_roots)
+            .map(|channel| channel.id)
+            .collect()
+    }
+
+    /// Whether this is the group of none, as all channels are those that get roots.
+    fn is_nobodys(&self, link: LinkId, channel_id: u32) -> bool {
+        let rooted = self.rooted(link);
+        let mut here = self.channels.iter().filter(|channel| channel.link == link);
+        let is_all = here.all(|channel| rooted.contains(&channel.id));
+        channel_id == GROUP && is_all && !rooted.is_empty()
+    }
+
+    pub(crate) fn takes_standard_share(&mut self, link: LinkId, share: SubmitSharesStandard) {
+        self.standard_shares.push((link, share));
+        self.judges(link, share.channel_id, share.sequence_number);
+    }
+
     pub(crate) fn takes_share(&mut self, link: LinkId, share: OutgoingShare) {
         let OutgoingShare { message, worker } = share;
         let (channel_id, sequence_number) = (message.channel_id, message.sequence_number);
         self.shares.push((link, message));
         self.workers.push(worker.map(|worker| worker.to_string()));
+        self.judges(link, channel_id, sequence_number);
+    }
+
+    fn judges(&mut self, link: LinkId, channel_id: u32, sequence_number: u32) {
         match self.verdict.filter(|_| !self.is_mute) {
             Some(Ok(())) => {
                 // A number stands for all before it.
@@ -384,6 +530,9 @@ impl Upstream {
     }
 
     pub(crate) fn activate(&mut self, link: LinkId, channel_id: u32, job_id: u32) {
+        if self.is_nobodys(link, channel_id) {
+            return;
+        }
         self.mining(
             link,
             SetNewPrevHash {
@@ -407,13 +556,20 @@ impl Upstream {
         self.next_block();
         let job_id = self.future_job(link, GROUP);
         self.activate(link, GROUP, job_id);
+        for channel_id in self.rooted(link) {
+            self.first_work(link, channel_id);
+        }
     }
 
     /// Better fees: all channels of a connection have another job on the same block.
     pub(crate) fn new_job(&mut self, link: LinkId) -> u32 {
         self.next_job += 1;
-        self.job(link, GROUP, self.next_job, Some(self.min_ntime));
-        self.next_job
+        let job_id = self.next_job;
+        self.job(link, GROUP, job_id, Some(self.min_ntime));
+        for channel_id in self.rooted(link) {
+            self.job(link, channel_id, job_id, Some(self.min_ntime));
+        }
+        job_id
     }
 
     pub(crate) fn job(
@@ -423,6 +579,19 @@ impl Upstream {
         job_id: u32,
         min_ntime: Option<u32>,
     ) {
+        if self.is_standard(channel_id) {
+            let job = NewMiningJob {
+                channel_id,
+                job_id,
+                min_ntime,
+                version: 0x2000_0000,
+                merkle_root: self.root(job_id, channel_id).into(),
+            };
+            return self.mining(link, job);
+        }
+        if self.is_nobodys(link, channel_id) {
+            return;
+        }
         let (prefix, suffix) = self.coinbase_parts(job_id);
         let version_rolling_allowed = self.may_roll;
         self.mining(

@@ -143,6 +143,18 @@ fn a_miner_that_leaves_closes_its_channel() {
 }
 
 #[test]
+fn an_upstream_that_wants_hash_rate_first_is_not_asked_again_for_a_miner_that_says_nothing() {
+    let mut world = World::prepared(config(ChannelMode::Aggregated, 1), |upstreams| {
+        upstreams[0].refuses_opens = Some("no-hash-rate");
+    });
+    world.raw_miner();
+    world.cut(0);
+    world.waits_secs(5);
+    let opens = world.upstreams[0].opens;
+    assert!(opens <= 2, "{opens}");
+}
+
+#[test]
 fn translator_correctly_deals_with_group_channels() {
     for mode in BOTH {
         let mut world = World::with(mode, 1);

@@ -1,6 +1,8 @@
 //! Several upstreams at a time, and other configurations while miners mine.
 
-use mining_proxy_core::{ChannelMode, LEAVE_GRACE, ProxyConfig, UpstreamConfig};
+use std::time::Duration;
+
+use mining_proxy_core::{ChannelMode, LEAVE_GRACE, Note, PARK_TIME, ProxyConfig, UpstreamConfig};
 use roles_logic_sv2::target::ShareTarget;
 
 use crate::common::{World, config};
@@ -213,6 +215,32 @@ fn one_that_is_drained_is_left_without_a_moment_of_idleness() {
 }
 
 #[test]
+fn a_drained_one_is_kept_for_miners_whose_channels_elsewhere_are_not_open_yet() {
+    let mut config = config(PerMiner, 2);
+    config.answer_timeout = Duration::from_secs(60);
+    let mut farm = Farm::equal(config.clone(), 10);
+    farm.mines(10);
+    farm.world.upstreams[1].holds_opens = true;
+    config.upstreams[0].is_drained = true;
+    farm.world.reconfigure(config);
+    // One channel is opened on trial, then one for each.
+    farm.world.upstreams[1].answers_opens(1);
+    farm.mines(20);
+    assert_eq!(farm.world.division(), [0, 10]);
+    // They mine on where they were until it is their turn.
+    for moved in 1..=5 {
+        assert_eq!(farm.world.links_of(0).len(), 1);
+        farm.world.upstreams[1].answers_opens(2);
+        farm.mines(4);
+        farm.assert_content();
+        assert_eq!(farm.world.upstreams[1].channels.len(), 2 * moved);
+    }
+    farm.mines(3);
+    assert_eq!(farm.world.links_of(0), []);
+    farm.assert_content();
+}
+
+#[test]
 fn the_only_one_is_not_left_when_it_is_drained() {
     for mode in BOTH {
         let mut config = config(mode, 2);
@@ -325,6 +353,88 @@ fn a_miner_comes_back_to_the_channel_that_it_left() {
         [2, 2]
     );
     farm.assert_content();
+}
+
+#[test]
+fn a_channel_that_is_opened_after_its_miner_has_turned_back_is_closed() {
+    let mut config = divided(PerMiner, &[1, 1]);
+    let mut farm = Farm::equal(config.clone(), 4);
+    farm.mines(30);
+    farm.world.upstreams[1].holds_opens = true;
+    config.upstreams[1].weight = 100;
+    farm.world.reconfigure(config.clone());
+    farm.mines(2);
+    assert_eq!(farm.world.division(), [0, 4]);
+    config.upstreams[1].is_drained = true;
+    farm.world.reconfigure(config);
+    assert_eq!(farm.world.division(), [4, 0]);
+    farm.world.upstreams[1].answers_opens(usize::MAX);
+    farm.world.run();
+    // The two that had been there may still hand in shares there, nobody else.
+    assert_eq!(farm.world.upstreams[1].channels.len(), 2);
+    farm.parts();
+    farm.mines(20);
+    assert_eq!(farm.parts(), [1.0, 0.0]);
+    farm.assert_content();
+}
+
+#[test]
+fn no_miner_is_moved_where_it_would_have_to_reconnect() {
+    let config = divided(Aggregated, &[70, 30]);
+    let mut world = World::prepared(config, |upstreams| upstreams[1].extranonce_size = 8);
+    world.waits_secs(SECONDS);
+    let miners = world.crowd(3);
+    for _ in 0..60 {
+        world.waits_secs(2);
+        world.mine_all();
+    }
+    for miner in miners {
+        assert!(world.miners[miner].is_undisturbed());
+        assert!(world.miners[miner].rejected.is_empty());
+    }
+    assert!(world.division().iter().all(|miners| *miners > 0));
+}
+
+/// Weights give way to what is possible.
+#[test]
+fn a_miner_is_not_sent_again_to_an_upstream_that_refused_it() {
+    let mut world = World::prepared(divided(PerMiner, &[3, 1]), |upstreams| {
+        upstreams[0].refuses_user = Some("rig3");
+    });
+    world.waits_secs(SECONDS);
+    for name in ["rig1", "rig2", "rig3a", "rig3b"] {
+        world.miner(&format!("alice.{name}"));
+    }
+    for _ in 0..60 {
+        world.waits_secs(2);
+        world.mine_all();
+    }
+    let notes = world.notes.iter();
+    let refusals = notes.filter(|note| matches!(note, Note::NoChannel { .. }));
+    assert!(refusals.count() <= 2);
+    assert!(world.miners.iter().all(|miner| miner.is_undisturbed()));
+    assert_eq!(world.division().iter().sum::<usize>(), 4);
+}
+
+/// Else the old owner's shares and the new one's could be the same.
+#[test]
+fn what_tells_miners_apart_is_given_again_when_every_upstream_had_a_new_block() {
+    let mut world = World::new(divided(Aggregated, &[1, 1]));
+    world.waits_secs(SECONDS);
+    let first = world.miner("alice.rig0");
+    let part = world.miners[first].part();
+    world.leaves(first);
+    world.waits(PARK_TIME);
+    let mut next = |at: usize, name: &str| {
+        let link = world.link(at);
+        world.upstreams[at].new_tip(link);
+        world.run();
+        let miner = world.miner(name);
+        world.miners[miner].part()
+    };
+    assert_ne!(next(0, "alice.rig1"), part);
+    assert_ne!(next(0, "alice.rig2"), part);
+    assert_eq!(next(1, "alice.rig3"), part);
 }
 
 /// A job on an upstream's old tip is stale also for a miner that works elsewhere by now.

@@ -36,6 +36,17 @@ pub(super) struct Earlier<T> {
     pub(super) value: T,
 }
 
+/// Groups that a channel was in on the present tip, and that are remembered for the shares of their jobs. Of more, the
+/// oldest are forgotten; shares of their jobs are then late.
+pub const MAX_EARLIER_GROUPS: usize = 8;
+
+/// A channel's time in a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stay {
+    pub(super) group_id: u32,
+    pub(super) first_job_id: u32,
+}
+
 /// The block time that a channel was last told to start a job with.
 #[derive(Clone, Copy, Debug)]
 struct Started {
@@ -58,7 +69,10 @@ pub(super) struct Channel {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
     pub(super) group_id: u32,
-    pub(super) earlier_group: Option<Earlier<u32>>,
+    /// The first job that it had of this group; before the channel's first one when it has always been there.
+    pub(super) group_since: u32,
+    /// Oldest first.
+    pub(super) earlier_groups: Vec<Stay>,
     /// The first job that was sent on this channel.
     pub(super) first_job_id: u32,
     pub(super) prefix: ExtranoncePrefix,
@@ -108,7 +122,8 @@ impl Channel {
             id: opening.id,
             kind: opening.kind,
             group_id: opening.group_id,
-            earlier_group: None,
+            group_since: 0,
+            earlier_groups: Vec::new(),
             first_job_id: opening.first_job_id,
             prefix: opening.prefix,
             earlier_prefix: None,
@@ -132,12 +147,28 @@ impl Channel {
         (wanted != *self.target.target.target()).then_some(wanted)
     }
 
-    /// The group that sent this job.
-    pub(super) fn group_of_job(&self, job_id: u32) -> u32 {
-        match &self.earlier_group {
-            Some(earlier) if job_id < earlier.until_job_id => earlier.value,
-            _ => self.group_id,
+    /// The group that sent this job; `None` when that is forgotten.
+    pub(super) fn group_of_job(&self, job_id: u32) -> Option<u32> {
+        if job_id >= self.group_since {
+            return Some(self.group_id);
         }
+        let mut earlier = self.earlier_groups.iter().rev();
+        let stay = earlier.find(|stay| job_id >= stay.first_job_id);
+        stay.map(|stay| stay.group_id)
+    }
+
+    /// Goes to another group, whose jobs begin with `first_job_id`. Gives a group that is forgotten for it.
+    pub(super) fn enter_group(&mut self, group_id: u32, first_job_id: u32) -> Option<u32> {
+        let forgotten = match self.earlier_groups.len() >= MAX_EARLIER_GROUPS {
+            true => Some(self.earlier_groups.remove(0).group_id),
+            false => None,
+        };
+        self.earlier_groups.push(Stay {
+            group_id: self.group_id,
+            first_job_id: self.group_since,
+        });
+        (self.group_id, self.group_since) = (group_id, first_job_id);
+        forgotten
     }
 
     /// The target in force for a job.

@@ -443,8 +443,8 @@ impl ServerChannels {
             self.outputs.push_back(Output::Persist(ack));
         }
         self.leave_group(channel.group_id);
-        if let Some(earlier) = &channel.earlier_group {
-            self.forget_group(earlier.value);
+        for earlier in &channel.earlier_groups {
+            self.forget_group(earlier.group_id);
         }
         if let Some(earlier) = channel.earlier_prefix {
             self.outputs.push_back(Output::Released(earlier.value));

@@ -124,7 +124,7 @@ impl ServerChannels {
     /// it is not known, or no longer.
     pub fn job(&self, channel_id: u32, job_id: u32) -> Option<(&Arc<Job>, &[u8])> {
         let channel = self.channels.get(self.channel_at(channel_id)?)?;
-        let group_at = self.group_at(channel.group_of_job(job_id))?;
+        let group_at = self.group_at(channel.group_of_job(job_id)?)?;
         match self.groups.get(group_at)?.find(job_id) {
             Lookup::Known { entry, .. } => Some((&entry.job, channel.prefix_of_job(job_id))),
             Lookup::Stale | Lookup::Unknown => None,
@@ -184,12 +184,12 @@ impl ServerChannels {
         let Some(channel) = self.channels.get_mut(at) else {
             return Verdict::rejected(RejectReason::UnknownChannel);
         };
-        let group_id = channel.group_of_job(ids.job_id);
-        let group = self
-            .groups
-            .binary_search_by_key(&group_id, |group| group.id)
-            .ok()
-            .and_then(|at| self.groups.get(at));
+        let group = channel.group_of_job(ids.job_id).and_then(|group_id| {
+            let at = self
+                .groups
+                .binary_search_by_key(&group_id, |group| group.id);
+            self.groups.get(at.ok()?)
+        });
         let is_relayed = group.is_some_and(|group| matches!(group.terms, WorkTerms::Relayed(_)));
         let (mut verdict, block) = judge(channel, group, ids.job_id, share, &self.config, now);
         if let Some(reason) = veto {
@@ -270,8 +270,12 @@ fn judge(
     now: Now,
 ) -> (Verdict, Option<Box<BlockFound>>) {
     let rejected = |reason| (Verdict::rejected(reason), None);
-    let Some(group) = group.filter(|_| job_id >= channel.first_job_id) else {
+    if job_id < channel.first_job_id {
         return rejected(RejectReason::UnknownJob);
+    }
+    let Some(group) = group else {
+        // Of a group that the channel has left and that is forgotten, mostly with the tip.
+        return rejected(RejectReason::Stale);
     };
     let (entry, is_stale) = match group.find(job_id) {
         Lookup::Known { entry, is_stale } => (entry, is_stale),

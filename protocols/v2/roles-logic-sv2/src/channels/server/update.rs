@@ -208,19 +208,14 @@ impl ServerChannels {
         let group_at = self.group_at(group_id)?;
         let group = self.groups.get_mut(group_at)?;
         group.skip_ids_below(next_job_id);
-        let until_job_id = group.next_job_id();
+        let first_job_id = group.next_job_id();
         let old_group_at = self.group_at(old_group_id)?;
         let old_group = self.groups.get_mut(old_group_at)?;
         old_group.members -= 1;
         old_group.former_members += 1;
         let channel = self.channels.get_mut(at)?;
-        channel.group_id = group_id;
-        let earlier = Earlier {
-            until_job_id,
-            value: old_group_id,
-        };
-        if let Some(replaced) = channel.earlier_group.replace(earlier) {
-            self.forget_group(replaced.value);
+        if let Some(forgotten) = channel.enter_group(group_id, first_job_id) {
+            self.forget_group(forgotten);
         }
         Some((group_id, tip))
     }

@@ -139,8 +139,8 @@ impl ServerChannels {
             channel.forget_root();
             self.outputs.push_back(Output::Released(earlier.value));
         }
-        if let Some(earlier) = channel.earlier_group.take() {
-            self.forget_group(earlier.value);
+        for earlier in core::mem::take(&mut channel.earlier_groups) {
+            self.forget_group(earlier.group_id);
         }
     }
 
@@ -361,10 +361,9 @@ impl ServerChannels {
             let found = self.groups.binary_search_by_key(&id, |group| group.id);
             self.groups.get(found.ok()?)
         };
-        let earlier_group = channel.earlier_group.as_ref().map(|earlier| earlier.value);
-        let oldest_job_id = [Some(channel.group_id), earlier_group]
-            .into_iter()
-            .flatten()
+        let earlier = channel.earlier_groups.iter().map(|stay| stay.group_id);
+        let oldest_job_id = earlier
+            .chain([channel.group_id])
             .filter_map(group_of)
             .map(Group::oldest_job_id)
             .min();

@@ -163,7 +163,7 @@ fn a_channel_with_too_little_extranonce_is_given_back() {
 }
 
 #[test]
-fn a_server_keeps_its_word_or_is_told_apart_from_one_whose_messages_crossed() {
+fn a_server_may_not_take_back_what_it_granted_nor_go_beyond_what_was_agreed() {
     use ClientReject as R;
     let mut client = client();
     assert_eq!(
@@ -205,7 +205,12 @@ fn a_server_keeps_its_word_or_is_told_apart_from_one_whose_messages_crossed() {
         .unwrap();
     let too_easy = standard_success(request.request_id, 50, GROUP);
     assert_eq!(take(&mut client, too_easy), Err(R::TargetTooEasy));
+}
 
+#[test]
+fn answers_to_shares_never_sent_are_told_from_messages_that_crossed() {
+    use ClientReject as R;
+    let mut client = client();
     let acknowledged = |last_sequence_number| SubmitSharesSuccess {
         channel_id: STANDARD,
         last_sequence_number,

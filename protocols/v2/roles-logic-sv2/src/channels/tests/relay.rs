@@ -11,7 +11,7 @@ use mining_sv2::{MiningMessage, SubmitSharesSuccess};
 use super::dialogue::{Dialogue, EASY_NBITS, HARD_NBITS, config};
 use crate::channels::client::{ClientChannels, Found, OpenTerms, Submission, Work};
 use crate::channels::server::{
-    Grant, Output, ServerChannels, ServerConfig, ServerFlags, ServerMessage,
+    Grant, MAX_EARLIER_GROUPS, Output, ServerChannels, ServerConfig, ServerFlags, ServerMessage,
 };
 use crate::channels::{ChannelKind, PayoutId, PayoutWork, WorkTerms};
 use crate::clock::Now;
@@ -398,4 +398,49 @@ fn shares_of_a_relayed_job_are_acknowledged_as_the_upstream_says() {
         .reject(device, 22, "stale-share".try_into().unwrap());
     proxy.pump(now);
     assert!(proxy.sent().is_empty());
+}
+
+/// A device whose hash rate is divided goes to and fro while it finds shares of what it had before.
+#[test]
+fn a_share_counts_for_the_job_it_was_found_on_however_often_the_device_has_moved_since() {
+    let mut one = Dialogue::working(ServerFlags::default());
+    let mut other = Dialogue::working(ServerFlags::default());
+    other.new_tip(HARD_NBITS);
+    let now = one.now;
+    let at_one = one.open(ChannelKind::Extended, 0).unwrap();
+    let at_other = other.open(ChannelKind::Extended, 0).unwrap();
+    let mut proxy = Proxy::new(ServerFlags::default());
+    let device = proxy.open(ChannelKind::Extended, 0, now);
+    let terms = WorkTerms::AtMost(Target::MAX);
+    proxy.relay(0, &one.work(at_one), terms, now);
+    let mut works = Vec::new();
+    for visit in 0..MAX_EARLIER_GROUPS as u32 + 3 {
+        works.push(proxy.device.work(device).unwrap().clone());
+        let payout = (visit + 1) % 2;
+        proxy
+            .server
+            .set_payout(&[device], PayoutId(payout))
+            .unwrap();
+        let work = if payout == 0 {
+            one.work(at_one)
+        } else {
+            other.work(at_other)
+        };
+        proxy.relay(payout, &work, terms, now);
+    }
+    for (visit, work) in works.iter().enumerate().rev() {
+        let (verdict, relayed) = proxy.mine_on(work, &Target::MAX, now);
+        if visit < 3 {
+            assert_eq!(verdict.outcome.unwrap_err(), RejectReason::Stale, "{visit}");
+            continue;
+        }
+        assert!(verdict.outcome.is_ok(), "{visit}: {verdict:?}");
+        let source = relayed.unwrap().work.tip().prev_hash;
+        let tip = if visit % 2 == 0 {
+            one.work(at_one).tip().prev_hash
+        } else {
+            other.work(at_other).tip().prev_hash
+        };
+        assert_eq!(source, tip, "{visit}");
+    }
 }
