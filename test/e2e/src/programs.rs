@@ -23,9 +23,13 @@ use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_mining_device::config::Sv1Config;
 use stratum_mining_device::workers::Effort;
 use stratum_mining_device::{Config as MinerConfig, MiningDevice};
-use stratum_mining_proxy::{Config as ProxyServerConfig, Proxy};
+use stratum_mining_proxy::{
+    Config as ProxyServerConfig, ProgramConfig as ProxyProgramConfig, Proxy,
+    RawConfig as RawProxyConfig,
+};
 use stratum_pool::{Config as PoolServerConfig, Pool, TemplateSource};
 use stratum_runtime::Shutdown;
+use stratum_runtime::config::Loader;
 use stratum_template_provider::{Config as ProviderConfig, TemplateProvider};
 use stratum_translation::bridge::BridgeConfig;
 
@@ -259,16 +263,53 @@ pub fn translator_config(pools: &[SocketAddr], mode: ChannelMode) -> ProxyServer
     ProxyServerConfig::for_sv1(ANYWHERE, security, rules)
 }
 
+/// The configuration of a mining proxy for devices and Sv1 miners, as its program reads it. `upstreams` are its tables of
+/// them; see [`proxy_upstream`].
+///
+/// # Panics
+/// When the program would refuse it.
+pub fn proxy_config(upstreams: &[String]) -> ProxyServerConfig {
+    let upstreams = upstreams.concat();
+    let key = authority().to_text();
+    let text = format!(
+        "{upstreams}\n\
+        [listen]\naddress = '{ANYWHERE}'\n\
+        [authority]\nsecret_key = '{}'\n\
+        [sv1]\naddress = '{ANYWHERE}'\n\
+        [difficulty]\nshares_per_minute = {SHARES_PER_MINUTE}\nminimum = 1e-9\nnominal_hashrate = {HASHRATE}\n\
+        [failover]\nsettle_secs = 1\n",
+        &*key
+    );
+    let loader = Loader::new("proxy").text("proxy.toml", &text);
+    let loaded = loader.and_then(|loader| loader.load::<RawProxyConfig, _>());
+    let config: ProxyProgramConfig = loaded.expect("a configuration of the proxy");
+    config.proxy
+}
+
+/// A table of a mining proxy's configuration: the server at this address, with keys and values as in `mode = 'aggregated'`.
+pub fn proxy_upstream(server: SocketAddr, keys: &[&str]) -> String {
+    let (server, keys) = (endpoint(server), keys.join("\n"));
+    format!("[[upstreams]]\nurl = '{server}'\n{keys}\n")
+}
+
 impl Running<Proxy> {
     /// Starts a translator.
     ///
     /// # Panics
     /// When it does not start.
     pub fn translator(config: ProxyServerConfig) -> Self {
+        Self::proxy(config)
+    }
+
+    /// Starts a mining proxy.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn proxy(config: ProxyServerConfig) -> Self {
         let shutdown = Shutdown::new();
         let program = Proxy::start(config, shutdown.clone());
         Self {
-            program: program.expect("the translator starts"),
+            program: program.expect("the proxy starts"),
             shutdown,
         }
     }

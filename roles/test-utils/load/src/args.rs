@@ -25,6 +25,15 @@ pub struct Args {
     /// The translator of --self opens a channel for each miner instead of one for all
     #[arg(long, requires = "sv1")]
     pub per_miner: bool,
+    /// With --self: put a mining proxy before the pool and load that, as Stratum V2 devices
+    #[arg(long, conflicts_with = "sv1")]
+    pub proxy: bool,
+    /// The proxy of --self has one channel on the pool for all devices
+    #[arg(long, requires = "proxy", conflicts_with = "transparent")]
+    pub aggregated: bool,
+    /// The proxy of --self has a channel on the pool for each device's; the default
+    #[arg(long, requires = "proxy")]
+    pub transparent: bool,
     /// Connect to URL without encryption
     #[arg(long, conflicts_with = "own")]
     pub plain: bool,
@@ -32,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "PID", conflicts_with = "own")]
     pub server_pid: Option<u32>,
     /// Threads for connections of the server that --self loads; if not given, as many as there are cores, and one for a
-    /// translator
+    /// translator or proxy
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
     /// Shares that the pool of --self acknowledges together
@@ -56,7 +65,7 @@ pub struct Args {
     /// What this process is, if it was started as a server to be measured
     #[arg(long, hide = true)]
     pub(crate) serve: Option<ServerRole>,
-    /// The pool that the translator is to use
+    /// The pool that the translator or proxy is to use
     #[arg(long, hide = true)]
     pub(crate) upstream: Option<Endpoint>,
     /// Lengths of share, acknowledgement and tip that the bare server deals with, in bytes
@@ -137,6 +146,8 @@ pub(crate) enum ServerRole {
     Pool,
     /// The translator.
     Translator,
+    /// The mining proxy.
+    Proxy,
     /// The bare server.
     Floor,
 }
@@ -159,6 +170,15 @@ impl Args {
             Some(url) => url.protocol(),
             None if self.sv1 => Protocol::Sv1,
             None => Protocol::Sv2,
+        }
+    }
+
+    /// What stands before the pool of `--self`, and is loaded instead of it.
+    pub(crate) const fn front(&self) -> Option<ServerRole> {
+        match (self.sv1, self.proxy) {
+            (true, _) => Some(ServerRole::Translator),
+            (false, true) => Some(ServerRole::Proxy),
+            (false, false) => None,
         }
     }
 
@@ -197,6 +217,10 @@ impl Args {
         ensure!(
             !self.sv1 || self.url.is_none(),
             "--sv1 is for --self: a URL says which protocol it means, so write stratum+tcp://HOST:PORT"
+        );
+        ensure!(
+            !self.proxy || self.url.is_none(),
+            "--proxy is for --self: behind a URL stands what stands there"
         );
         let is_sv2 = self.protocol() == Protocol::Sv2;
         ensure!(
@@ -302,6 +326,11 @@ mod tests {
             "http://127.0.0.1:3333",
             "--sv1 127.0.0.1:3333",
             "--self --per-miner",
+            "--proxy 127.0.0.1:3333",
+            "--self --proxy --sv1",
+            "--self --aggregated",
+            "--self --transparent",
+            "--self --proxy --aggregated --transparent",
             "--self --sv1 --channels 2",
             "--self --sv1 --channel extended",
             "stratum+tcp://127.0.0.1:3333 --plain",

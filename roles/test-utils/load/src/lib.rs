@@ -4,7 +4,7 @@
 //! are counted. With `--self` the server is a pool in a child process with a fixed template; beside it runs the floor, a
 //! bare server that reads the same bytes and writes the same acknowledgements without decoding anything, so that the
 //! figures of two machines can be compared by their ratio. With `--sv1` a translator stands before the pool and is what is
-//! loaded and measured, as Stratum V1 miners. With `--profile firmware` nothing is measured: the clients are devices with
+//! loaded and measured, as Stratum V1 miners, and with `--proxy` a mining proxy, as Stratum V2 devices. With `--profile firmware` nothing is measured: the clients are devices with
 //! little memory, see [`firmware`].
 //!
 //! ```

@@ -52,7 +52,7 @@ const FIRMWARE_TIP_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the client looks how far behind the upstream is.
 const LAG_POLL: Duration = Duration::from_millis(50);
 
-/// Shares that the upstream may be behind; a translator counts as lost what is beyond 65 536.
+/// Shares that the upstream may be behind; a translator or proxy counts as lost what is beyond 65 536.
 const MAX_LAG: u64 = 16_384;
 
 /// Bytes of an encrypted frame that are not its payload: header, and a tag for each of the two parts.
@@ -92,9 +92,9 @@ pub(crate) async fn run_firmware(args: &Args, words: &[&str]) -> anyhow::Result<
         Some(ServerUrl::Sv2(endpoint)) => Ok(devices(args, endpoint.clone()).run().await),
         Some(ServerUrl::Sv1(_)) => bail!("--profile firmware is for Stratum V2"),
         None => {
-            let pool = Server::start(ServerRole::Pool, args, bare_lens(args), None, words);
-            let mut pool = pool.context("start the pool")?;
-            let devices = devices(args, pool.endpoint.clone());
+            let (mut pool, front) = start_own(args, words)?;
+            let server = front.as_ref().unwrap_or(&pool);
+            let devices = devices(args, server.endpoint.clone());
             tokio::select! {
                 report = devices.run() => Ok(report),
                 ended = announce_tips(&mut pool) => ended,
@@ -130,43 +130,47 @@ async fn announce_tips<T>(pool: &mut Server) -> anyhow::Result<T> {
     }
 }
 
-/// Loads the pool of `--self`, or the translator in front of it.
-async fn own(args: &Args, words: &[&str]) -> anyhow::Result<Figures> {
+/// Starts the pool of `--self`, and what is to stand before it.
+fn start_own(args: &Args, words: &[&str]) -> anyhow::Result<(Server, Option<Server>)> {
     let lens = bare_lens(args);
     let pool =
         Server::start(ServerRole::Pool, args, lens, None, words).context("start the pool")?;
-    if args.protocol() == Speech::Sv2 {
-        let url = ServerUrl::Sv2(pool.endpoint.clone());
-        let loaded = measure(args, &url, false, Servers::one(pool)).await;
-        return loaded.context("load the pool");
-    }
-    let upstream = Some(&pool.endpoint);
-    let translator = Server::start(ServerRole::Translator, args, lens, upstream, words)
-        .context("start the translator")?;
-    let url = sv1_url(&translator.endpoint);
-    let servers = Servers {
-        upstream: Some(pool),
-        ..Servers::one(translator)
+    let start = |role| Server::start(role, args, lens, Some(&pool.endpoint), words);
+    let front = args.front().map(start).transpose();
+    let front = front.context("start what stands before the pool")?;
+    Ok((pool, front))
+}
+
+/// Loads the pool of `--self`, or what stands before it.
+async fn own(args: &Args, words: &[&str]) -> anyhow::Result<Figures> {
+    let servers = match start_own(args, words)? {
+        (pool, None) => Servers::one(pool),
+        (pool, Some(front)) => Servers {
+            upstream: Some(pool),
+            ..Servers::one(front)
+        },
     };
+    let server = servers.server.as_ref().context("it has just started")?;
+    let url = url_of(args, &server.endpoint);
     let loaded = measure(args, &url, false, servers).await;
-    loaded.context("load the translator")
+    loaded.context("load the server of --self")
 }
 
 async fn floor(args: &Args, words: &[&str]) -> anyhow::Result<Figures> {
     let server = Server::start(ServerRole::Floor, args, bare_lens(args), None, words)?;
-    let url = match args.protocol() {
-        Speech::Sv1 => sv1_url(&server.endpoint),
-        Speech::Sv2 => ServerUrl::Sv2(server.endpoint.clone()),
-    };
+    let url = url_of(args, &server.endpoint);
     measure(args, &url, true, Servers::one(server)).await
 }
 
-fn sv1_url(endpoint: &Endpoint) -> ServerUrl {
-    ServerUrl::Sv1(Sv1Endpoint {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        is_tls: false,
-    })
+fn url_of(args: &Args, endpoint: &Endpoint) -> ServerUrl {
+    match args.protocol() {
+        Speech::Sv1 => ServerUrl::Sv1(Sv1Endpoint {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            is_tls: false,
+        }),
+        Speech::Sv2 => ServerUrl::Sv2(endpoint.clone()),
+    }
 }
 
 async fn measure(
@@ -242,7 +246,7 @@ struct Servers {
     pid: Option<u32>,
     /// The same, if it is of our own making.
     server: Option<Server>,
-    /// The pool behind a translator.
+    /// The pool behind a translator or proxy.
     upstream: Option<Server>,
 }
 
@@ -394,7 +398,7 @@ impl<P: Protocol> Subject<P> {
     }
 
     /// Lets the load go on for a while. Clients that send all that is taken pause while the upstream is behind: they see
-    /// the translator's answers only, and would fill its queue.
+    /// the answers of what stands before it only, and would fill its queue.
     async fn wait(&mut self, duration: Duration, shape: &Shape) -> anyhow::Result<()> {
         let until = Instant::now() + duration;
         let upstream = self.servers.upstream.as_mut();

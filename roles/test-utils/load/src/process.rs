@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts this program again as a server and waits until it listens. A translator has an `upstream`.
+    /// Starts this program again as a server and waits until it listens. What stands before a pool has an `upstream`.
     pub(crate) fn start(
         role: ServerRole,
         args: &Args,
@@ -36,9 +36,12 @@ impl Server {
             "--bare-lens",
             &bare_lens.map(|len| len.to_string()).join(","),
         ]);
-        if args.protocol() == Protocol::Sv1 && role != ServerRole::Pool {
-            command.arg("--sv1");
+        if role != ServerRole::Pool {
+            let is_sv1 = args.protocol() == Protocol::Sv1;
+            command.args(is_sv1.then_some("--sv1"));
             command.args(args.per_miner.then_some("--per-miner"));
+            command.args(args.proxy.then_some("--proxy"));
+            command.args(args.aggregated.then_some("--aggregated"));
         }
         if let Some(upstream) = upstream {
             command.args(["--upstream", &upstream.to_string()]);
@@ -46,7 +49,7 @@ impl Server {
         if args.profile.is_some() {
             command.args(["--profile", "firmware"]);
         }
-        let is_loaded = args.protocol() == Protocol::Sv2 || role != ServerRole::Pool;
+        let is_loaded = args.front().is_none() || role != ServerRole::Pool;
         if let Some(threads) = args.threads.filter(|_| is_loaded) {
             command.args(["--threads", &threads.to_string()]);
         }
@@ -112,6 +115,7 @@ fn role_name(role: ServerRole) -> &'static str {
     match role {
         ServerRole::Pool => "pool",
         ServerRole::Translator => "translator",
+        ServerRole::Proxy => "proxy",
         ServerRole::Floor => "floor",
     }
 }

@@ -24,6 +24,8 @@ pub struct Report {
     pub channel: Option<ChannelType>,
     /// Whether the translator of `--self` opens a channel for each miner; not known of another server.
     pub per_miner: Option<bool>,
+    /// Whether all devices of the proxy of `--self` share one channel on the pool; not known of another server.
+    pub aggregated: Option<bool>,
     /// Shares under way on a channel.
     pub window: usize,
     /// Shares a second on each connection; saturated when missing.
@@ -89,11 +91,11 @@ pub struct ShareFigures {
     pub latency_us: Option<Quantiles>,
     /// Growth of memory per share accepted.
     pub memory_bytes: Option<f64>,
-    /// The pool behind the translator of `--self`.
+    /// The pool behind the translator or proxy of `--self`.
     pub upstream: Option<UpstreamFigures>,
 }
 
-/// The pool behind a translator.
+/// The pool behind a translator or proxy.
 #[derive(Clone, Debug, Serialize)]
 pub struct UpstreamFigures {
     /// Shares it has accepted in the whole run.
@@ -177,6 +179,7 @@ impl Report {
             channels: shape.channels.get(),
             channel: (!is_sv1).then_some(shape.channel()),
             per_miner: (args.own && is_sv1).then_some(args.per_miner),
+            aggregated: args.proxy.then_some(args.aggregated),
             window: shape.window.get(),
             rate: shape.rate,
             acks: args.own.then_some(args.acks.get()),
@@ -190,7 +193,7 @@ impl Report {
 }
 
 impl Report {
-    /// Shares that miners were told are accepted, and the pool behind the translator has not; see
+    /// Shares that miners were told are accepted, and the pool behind the translator or proxy has not; see
     /// [`UpstreamFigures::missing`].
     pub fn missing(&self) -> i64 {
         let shares = self.figures.shares.as_ref();

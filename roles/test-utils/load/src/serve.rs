@@ -2,23 +2,33 @@
 
 mod floor;
 mod pool;
+mod proxy;
 mod translator;
 
 use std::fmt::Display;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
 use network_helpers_sv2::{Endpoint, Protocol, ServerIdentity};
-use stratum_runtime::{AcceptLimits, Shutdown, raise_open_files};
+use noise_sv2::AuthoritySecretKey;
+use roles_logic_sv2::vardiff::VardiffConfig;
+use stratum_runtime::{AcceptLimits, Shutdown, raise_open_files, random_bytes};
 use tokio::sync::mpsc;
 
-use crate::args::{Args, ServerRole};
+use crate::args::{Args, Profile, ServerRole};
 
 /// Orders that may wait; the client gives one at a time.
 const MAX_ORDERS: usize = 16;
+
+/// Shares that a channel of a measured server remembers on one tip: what the fastest client sends in minutes.
+const MAX_SHARES_PER_TIP: usize = 1 << 26;
+
+/// Shares a minute that firmware is to find: it takes seconds to come down from its claim, instead of a minute.
+const FIRMWARE_SHARES_PER_MINUTE: f64 = 600.0;
 
 /// What the client wants of a server, as a line on the server's standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +77,7 @@ pub(crate) fn serve(role: ServerRole, args: &Args) -> anyhow::Result<()> {
         match role {
             ServerRole::Pool => pool::run(args, orders, shutdown).await,
             ServerRole::Translator => translator::run(args, orders, shutdown).await,
+            ServerRole::Proxy => proxy::run(args, orders, shutdown).await,
             ServerRole::Floor => floor::run(args, orders, shutdown).await,
         }
     })
@@ -100,9 +111,38 @@ fn everyone() -> AcceptLimits {
     }
 }
 
-/// Threads for the connections of the server that is loaded. A translator has one unless it is told otherwise, and so has
-/// the bare server that it is compared with.
+/// A new key, and certificates of it.
+fn identity() -> anyhow::Result<Arc<ServerIdentity>> {
+    let authority = AuthoritySecretKey::from_bytes(&random_bytes()).context("authority key")?;
+    let identity = ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY);
+    Ok(Arc::new(identity))
+}
+
+/// How difficult shares are, and whether they stay so: the easiest for a load. A client that behaves as firmware gets
+/// targets that follow its shares, sooner than other servers' do.
+fn vardiff(args: &Args) -> (VardiffConfig, bool) {
+    match args.profile {
+        None => {
+            let easiest = VardiffConfig {
+                shares_per_minute: 1e9,
+                min_difficulty: f64::MIN_POSITIVE,
+            };
+            (easiest, true)
+        }
+        Some(Profile::Firmware) => {
+            let soon = VardiffConfig {
+                shares_per_minute: FIRMWARE_SHARES_PER_MINUTE,
+                ..VardiffConfig::default()
+            };
+            (soon, false)
+        }
+    }
+}
+
+/// Threads for the connections of the server that is loaded. What stands before a pool has one unless it is told
+/// otherwise, and so has the bare server that it is compared with.
 fn threads(args: &Args) -> Option<NonZeroUsize> {
-    let one = (args.protocol() == Protocol::Sv1).then_some(NonZeroUsize::MIN);
+    let has_one = args.protocol() == Protocol::Sv1 || args.proxy;
+    let one = has_one.then_some(NonZeroUsize::MIN);
     args.threads.or(one)
 }

@@ -1,4 +1,4 @@
-//! Devices with small firmware on pools of the tool's own.
+//! Devices with small firmware on pools of the tool's own, and on a mining proxy before them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
@@ -12,24 +12,29 @@ use stratum_load::firmware::{Firmware, FirmwareReport, Rule};
 
 const BOTH: [ChannelType; 2] = [ChannelType::Standard, ChannelType::Extended];
 
-/// A pool whose targets follow from the claim and stay.
-struct Pool {
+/// A server in a process of its own.
+struct Server {
     child: Child,
     input: ChildStdin,
     endpoint: Endpoint,
 }
 
-impl Pool {
-    fn start() -> Self {
+impl Server {
+    /// A pool whose targets follow from the claim and stay.
+    fn pool() -> Self {
+        Self::start("pool --acks 3 --threads 1")
+    }
+
+    fn start(role: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stratum-load"));
-        command.args(["--serve", "pool", "--acks", "3", "--threads", "1"]);
+        command.arg("--serve").args(role.split_whitespace());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let input = child.stdin.take().expect("a pipe");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe"))
             .read_line(&mut line)
-            .expect("the pool says where it is");
+            .expect("the server says where it is");
         Self {
             child,
             input,
@@ -38,18 +43,18 @@ impl Pool {
     }
 
     fn announce_tip(&mut self) {
-        writeln!(self.input, "tip").expect("the pool runs");
+        writeln!(self.input, "tip").expect("the server runs");
     }
 }
 
-impl Drop for Pool {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-async fn run(firmware: &Firmware, pool: &mut Pool) -> FirmwareReport {
+async fn run(firmware: &Firmware, pool: &mut Server) -> FirmwareReport {
     let tips = async {
         loop {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -65,7 +70,7 @@ async fn run(firmware: &Firmware, pool: &mut Pool) -> FirmwareReport {
 #[tokio::test]
 async fn the_pool_keeps_the_rules() {
     for channel in BOTH {
-        let mut pool = Pool::start();
+        let mut pool = Server::pool();
         let firmware = Firmware {
             channel,
             connections: NonZeroUsize::new(2).expect("not zero"),
@@ -82,14 +87,43 @@ async fn the_pool_keeps_the_rules() {
     }
 }
 
+/// Targets follow the shares, both the pool's and the proxy's, while tips come and go.
+#[tokio::test]
+async fn the_proxy_keeps_the_rules() {
+    for (mode, channel) in ["--aggregated", "--transparent"]
+        .into_iter()
+        .flat_map(|mode| BOTH.map(|channel| (mode, channel)))
+    {
+        let case = format!("{mode}, {channel:?}");
+        let mut pool = Server::start("pool --acks 3 --threads 1 --profile firmware");
+        let upstream = pool.endpoint.to_string();
+        let proxy = Server::start(&format!(
+            "proxy --acks 3 --profile firmware --proxy {mode} --upstream {upstream}"
+        ));
+        let firmware = Firmware {
+            channel,
+            connections: NonZeroUsize::new(2).expect("not zero"),
+            hashrate: 100_000.0,
+            duration: Duration::from_secs(60),
+            shares: Some(30),
+            ..Firmware::new(proxy.endpoint.clone())
+        };
+        let report = run(&firmware, &mut pool).await;
+        assert!(report.is_ok(), "{case}: {report}");
+        assert!(report.seen.accepted >= 60, "{case}: {report}");
+        assert!(report.seen.targets > 3, "{case}: {report}");
+        assert!(report.seen.tips > 10, "{case}: {report}");
+    }
+}
+
 #[tokio::test]
 async fn who_cannot_be_reached_or_is_not_the_one_is_told() {
-    let pool = Pool::start();
+    let pool = Server::pool();
     let mut endpoint = pool.endpoint.clone();
     drop(pool);
     let report = Firmware::new(endpoint.clone()).run().await;
     assert_eq!(report.failed[&Rule::NotConnected], 1, "{report}");
-    let other = Pool::start();
+    let other = Server::pool();
     endpoint.port = other.endpoint.port;
     let report = Firmware::new(endpoint).run().await;
     assert_eq!(report.failed[&Rule::NotConnected], 1, "{report}");

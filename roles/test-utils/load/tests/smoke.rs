@@ -1,4 +1,4 @@
-//! The tool from its command line to its JSON, on a pool and a translator of its own.
+//! The tool from its command line to its JSON, on a pool, a translator and a proxy of its own.
 
 use std::process::Command;
 
@@ -59,10 +59,37 @@ fn a_translator_of_its_own_passes_every_share_on() {
 }
 
 #[test]
+fn a_proxy_of_its_own_passes_every_share_on() {
+    for (mode, is_aggregated) in [
+        ("--aggregated", true),
+        ("--transparent", false),
+        ("", false),
+    ] {
+        for channel in ["standard", "extended"] {
+            let report = load(&format!(
+                "--self --proxy {mode} --connections 5 --channels 2 --seconds 1 --rounds 1 --channel {channel}"
+            ));
+            assert_eq!(report["aggregated"], is_aggregated, "{report}");
+            let shares = &report["shares"];
+            assert!(shares["accepted"].as_u64() > Some(100), "{report}");
+            assert_eq!(shares["rejected"], serde_json::json!({}), "{report}");
+            let upstream = &shares["upstream"];
+            assert!(upstream["accepted"].as_u64() > Some(100), "{report}");
+            assert_eq!(upstream["missing"], 0, "{report}");
+            assert!(upstream["cpu_us"].as_f64() > Some(0.0), "{report}");
+            assert!(report["cpu_to_floor"].as_f64() > Some(0.0), "{report}");
+            assert_eq!(report["lost"], serde_json::json!({}), "{report}");
+        }
+    }
+}
+
+#[test]
 fn every_connection_hears_of_a_new_tip() {
     hear_of_tips("--self");
     hear_of_tips("--self --sv1");
     hear_of_tips("--self --sv1 --per-miner");
+    hear_of_tips("--self --proxy --aggregated");
+    hear_of_tips("--self --proxy --transparent --channel extended");
 }
 
 fn hear_of_tips(options: &str) {

@@ -4,28 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use bitcoin::Network;
 use bitcoin_node::hub::TemplateHub;
 use bitcoin_node::rpc::RpcError;
 use bitcoin_node::{BlockStanding, Node, NodeFuture, NodeState, NodeStatus, SubmitOutcome};
-use network_helpers_sv2::{ServerIdentity, ServerSecurity};
-use noise_sv2::AuthoritySecretKey;
+use network_helpers_sv2::ServerSecurity;
 use pool_core::payout::PoolPayouts;
 use pool_core::shard::PoolConfig;
 use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::block_template::{BlockTemplate, MAX_BLOCK_SIGOPS_COST, MAX_BLOCK_WEIGHT_WU};
 use roles_logic_sv2::channels::server::ServerConfig;
-use roles_logic_sv2::vardiff::VardiffConfig;
 use stratum_pool::{Config, Pool, TemplateSource};
-use stratum_runtime::{Shutdown, random_bytes};
+use stratum_runtime::Shutdown;
 use tokio::sync::{mpsc, watch};
 
-use super::{Order, everyone, say, tell};
+use super::{MAX_SHARES_PER_TIP, Order, everyone, identity, say, tell, vardiff};
 use crate::args::Args;
-
-/// Shares that a channel of the measured pool remembers on one tip: what the fastest client sends in minutes.
-const MAX_SHARES_PER_TIP: usize = 1 << 26;
 
 /// Height of the block to be mined at first.
 const FIRST_HEIGHT: u32 = 840_000;
@@ -33,19 +27,12 @@ const FIRST_HEIGHT: u32 = 840_000;
 /// The network's target at that height: no share is a block.
 const NBITS: u32 = 0x1703_4219;
 
-/// Shares a minute that firmware is to find: it takes seconds to come down from its claim, instead of a minute.
-const FIRMWARE_SHARES_PER_MINUTE: f64 = 600.0;
-
 pub(super) async fn run(
     args: &Args,
     mut orders: mpsc::Receiver<Order>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let authority = AuthoritySecretKey::from_bytes(&random_bytes()).context("authority key")?;
-    let identity = Arc::new(ServerIdentity::new(
-        authority,
-        ServerIdentity::DEFAULT_VALIDITY,
-    ));
+    let identity = identity()?;
     let config = Config {
         accept: everyone(),
         threads: args.threads,
@@ -73,24 +60,13 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The pool's rules, but for targets that stay as easy as the client asks. A client that behaves as firmware gets targets
-/// that follow its shares, sooner than other pools' do.
+/// The pool's rules, but for targets that are as [`vardiff`] says.
 fn rules(args: &Args) -> anyhow::Result<PoolConfig> {
     let payouts = PoolPayouts::new(Network::Bitcoin, [("raw(51)", 1)])?;
-    let is_fixed = args.profile.is_none();
-    let vardiff = match is_fixed {
-        true => VardiffConfig {
-            shares_per_minute: 1e9,
-            min_difficulty: f64::MIN_POSITIVE,
-        },
-        false => VardiffConfig {
-            shares_per_minute: FIRMWARE_SHARES_PER_MINUTE,
-            ..VardiffConfig::default()
-        },
-    };
+    let (vardiff, is_target_fixed) = vardiff(args);
     let channels = ServerConfig {
         vardiff,
-        is_target_fixed: is_fixed,
+        is_target_fixed,
         slices: SliceLimits {
             max_shares: args.acks.get(),
             ..SliceLimits::default()
