@@ -223,6 +223,12 @@ impl Front {
                     "upstream asks to be connected to anew"
                 );
             }
+            // Late by a moment at each tip is a matter for the counts.
+            Note::Rejected {
+                user, code, count, ..
+            } if *code == "stale-share" => {
+                tracing::debug!(user, count, "shares of this miner were late upstream");
+            }
             Note::Rejected {
                 user, code, count, ..
             } => {

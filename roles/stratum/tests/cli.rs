@@ -268,32 +268,45 @@ fn url_in(line: &str) -> String {
     url.to_owned()
 }
 
-#[test]
-fn sighup_has_the_translator_read_its_configuration_again() {
+/// `listens` is what the program says when miners can come.
+fn check_reload(program: &str, settings: &[&str], listens: &str) {
     let folder = TempDir::new().unwrap();
-    let file = path(&folder, "translator.toml");
+    let file = path(&folder, "config.toml");
     let write = |rest: &str| {
         let pool = "[[upstreams]]\nurl = \"127.0.0.1:9\"\nuser_identity = \"alice\"\n";
         std::fs::write(&file, format!("{pool}{rest}")).unwrap();
     };
     write("");
     let anywhere = ["--set", "listen.address=127.0.0.1:0"];
-    let arguments = [&["translator", "-c", &file], &anywhere[..]].concat();
-    let mut translator = Program::start(&arguments);
-    translator.says("listening for Sv1 miners");
+    let mut program = Program::start(&[&[program, "-c", &file], &anywhere[..], settings].concat());
+    program.says(listens);
     write("weight = 0");
-    translator.signal("-HUP");
-    let said = translator.says("the new configuration is of no use");
+    program.signal("-HUP");
+    let said = program.says("the new configuration is of no use");
     assert!(said.contains("`upstreams.weight`: is 0"), "{said}");
     write("weight = 2\n[program]\nthreads = 2\nlog = \"debug\"\n");
-    translator.signal("-HUP");
-    let said = translator.says("new configuration taken");
+    program.signal("-HUP");
+    let said = program.says("new configuration taken");
     assert!(said.contains("program.threads, program.log"), "{said}");
     write("weight = 2\n");
-    translator.signal("-HUP");
-    let said = translator.says("new configuration taken");
+    program.signal("-HUP");
+    let said = program.says("new configuration taken");
     assert!(!said.contains("next start"), "{said}");
-    translator.stop();
+    program.stop();
+}
+
+#[test]
+fn sighup_has_the_translator_read_its_configuration_again() {
+    check_reload("translator", &[], "listening for Sv1 miners");
+}
+
+#[test]
+fn sighup_has_the_mining_proxy_read_its_configuration_again() {
+    check_reload(
+        "proxy",
+        &["--set", "listen.encrypted=false"],
+        "mining proxy listens",
+    );
 }
 
 /// Template provider, pool and miner, each a process with its own configuration, as README and guides start them.
