@@ -420,6 +420,9 @@ impl Farm {
         self.handed_in.clear();
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let device = &self.world.devices[index];
+            if device.is_gone {
+                continue;
+            }
             for frame in &device.frames[seat.heard..] {
                 mining(frame, Peer::Server, |message| seat.referee.hears(message));
             }
