@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use binary_sv2::IntoOwned;
-use network_helpers_sv2::{
-    ClientSecurity, CloseReason, Connection, Endpoint, Options, connect, random_bytes,
-};
+use network_helpers_sv2::{ClientSecurity, Connection, Endpoint, Options, connect, random_bytes};
 
 use crate::PingPongArgs;
 use crate::messages::{Ping, Pong, read};

@@ -71,7 +71,7 @@ impl Client {
                 self.session.handle_timeout(self.clock.now());
             }
             if Instant::now() >= submit_at {
-                submit_at += submit_interval;
+                submit_at = Instant::now() + submit_interval;
                 self.submit()?;
             }
         }

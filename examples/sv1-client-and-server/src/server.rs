@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use network_helpers_sv2::{
     CloseReason, LineConnection, LineOptions, MaybeTls, Wake, accept_lines, random_bytes,
 };
