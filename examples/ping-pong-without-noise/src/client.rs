@@ -41,7 +41,7 @@ pub(crate) async fn ping(
         );
         ensure!(
             (pong.id, &pong.bytes) == (id, &ping.bytes),
-            "the server answered Ping {id} with something else; update the server",
+            "the server answered Ping {id} with something else: that is a defect of its code",
         );
     }
     connection.close().await;
