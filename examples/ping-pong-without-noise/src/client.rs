@@ -17,7 +17,9 @@ pub(crate) async fn ping(
     security: &ClientSecurity,
     args: &PingPongArgs,
 ) -> anyhow::Result<()> {
-    let mut connection = connect(server, security, Options::default()).await?;
+    // Without its source, which the message tells already.
+    let connected = connect(server, security, Options::default()).await;
+    let mut connection = connected.map_err(anyhow::Error::msg)?;
     println!("client: connected to {server}");
     let mut ticks = tokio::time::interval(Duration::from_millis(args.every_ms));
     for id in 1..=args.count.unwrap_or(u32::MAX) {

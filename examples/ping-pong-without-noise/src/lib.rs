@@ -53,7 +53,8 @@ async fn play(
     server: &ServerSecurity,
     client: &ClientSecurity,
 ) -> anyhow::Result<()> {
-    let listener = stratum_runtime::bind(args.address, "--address")?;
+    // Without its source, which the message tells already.
+    let listener = stratum_runtime::bind(args.address, "--address").map_err(anyhow::Error::msg)?;
     let address = listener.local_addr()?;
     println!("server: listening on {address}");
     let endpoint = Endpoint {

@@ -22,7 +22,9 @@ pub(crate) async fn mine(
     count: Option<u64>,
 ) -> anyhow::Result<()> {
     let tls = TlsClient::verifying(&[])?;
-    let connection = connect_lines(server, &tls, LineOptions::client()).await?;
+    // Without its source, which the message tells already.
+    let connected = connect_lines(server, &tls, LineOptions::client()).await;
+    let connection = connected.map_err(anyhow::Error::msg)?;
     let clock = SystemClock::new();
     let mut client = Client {
         // The session has lines to send from the start: it configures, subscribes and authorizes by itself.
