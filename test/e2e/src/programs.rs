@@ -233,14 +233,18 @@ impl Running<MiningDevice> {
 
 /// What the bridge does with Sv1 miners here: [`HASHRATE`] at [`SHARES_PER_MINUTE`].
 pub fn bridge_config() -> BridgeConfig {
-    BridgeConfig {
+    let mut config = BridgeConfig {
         vardiff: VardiffConfig {
             shares_per_minute: SHARES_PER_MINUTE,
             min_difficulty: 1e-9,
         },
         nominal_hashrate: HASHRATE,
         ..ProxyConfig::default().bridge
-    }
+    };
+    // Until its hash rate is known a miner here sends a hundred shares a second and more, and a pool that dies then leaves
+    // it at that for as long as a busy machine takes to start another.
+    config.server.max_line_burst = 100_000;
+    config
 }
 
 /// The configuration of a translator on the pools at these addresses, the best first.
