@@ -294,6 +294,7 @@ impl Front {
             hashrate = format_args!("{:.3e}", snapshot.hashrate),
             accepted = snapshot.accepted,
             refused = snapshot.rejected.values().sum::<u64>(),
+            requests_refused = snapshot.requests_refused.values().sum::<u64>(),
             upstream_accepted = upstream.accepted,
             upstream_rejected = upstream.rejected,
             below_upstream_target = upstream.below_target,

@@ -41,7 +41,7 @@ pub mod upstreams_config;
 
 pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig};
 pub use front::SUMMARY_INTERVAL;
-pub use program::{ROLE, RunError, fixed_program_keys, main, run};
+pub use program::{ROLE, RunError, main, run};
 pub use server::{
     Config, DevicesListen, ListenKeys, MAX_OUTBOUND_LEN, MAX_PAYLOAD_LEN, Proxy, Reloader,
     Snapshot, StartError, Watcher,

@@ -2,8 +2,9 @@
 
 use std::io;
 
-use stratum_runtime::config::ConfigArgs;
+use serde::de::DeserializeOwned;
 use stratum_runtime::config::sections::ProgramSettings;
+use stratum_runtime::config::{ConfigArgs, Invalid};
 use stratum_runtime::{
     Hangups, ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program,
 };
@@ -35,16 +36,25 @@ pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
         ROLE,
         args,
         |config: &ProgramConfig| &config.program,
-        |config| run(config, args.clone()),
+        |config| run::<RawConfig>(ROLE, config, args.clone()),
     )
 }
 
-/// Runs a proxy until a signal drains it; needs a tokio runtime. Without any pool it keeps trying, says so in the
-/// log, and gives miners work as soon as there is some. At SIGHUP it reads its configuration again, as `args` say.
+/// Runs a proxy, or a translator, whose configuration is written as `R` under the name `role`, until a signal drains it;
+/// needs a tokio runtime. Without any pool it keeps trying, says so in the log, and gives miners work as soon as there is
+/// some. At SIGHUP it reads its configuration again, as `args` say.
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError> {
+pub async fn run<R>(
+    role: &'static str,
+    config: ProgramConfig,
+    args: ConfigArgs,
+) -> Result<(), RunError>
+where
+    R: DeserializeOwned + 'static,
+    ProgramConfig: TryFrom<R, Error = Invalid>,
+{
     let shutdown = Shutdown::new();
     let program = config.program;
     drain_on_signals(shutdown.clone(), program.grace)?;
@@ -58,14 +68,14 @@ pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError
             Ok::<_, StartError>([keys, later].concat())
         }
     };
-    reload_on_hangup::<RawConfig, _, _, _>(hangups, ROLE, args, shutdown.clone(), take);
+    reload_on_hangup::<R, _, _, _>(hangups, role, args, shutdown.clone(), take);
     proxy.join().await;
     shutdown.end();
     Ok(())
 }
 
 /// Keys that say something else, and that a program follows from its start only.
-pub fn fixed_program_keys(start: &ProgramSettings, new: &ProgramSettings) -> Vec<&'static str> {
+fn fixed_program_keys(start: &ProgramSettings, new: &ProgramSettings) -> Vec<&'static str> {
     let keys = [
         ("program.log", start.log_level != new.log_level),
         ("program.grace_secs", start.grace != new.grace),

@@ -2,29 +2,20 @@
 
 use mining_proxy_core::ProxyConfig;
 use serde::Deserialize;
-use stratum_mining_proxy::Config;
 use stratum_mining_proxy::miners_config::{
     RawDifficulty, RawJobs, about, miner_rules, one_per_core, usual_accept_limits,
 };
 use stratum_mining_proxy::upstreams_config::{
     RawFailover, RawUpstream, channel_mode, check_upstreams,
 };
+use stratum_mining_proxy::{Config, ProgramConfig};
 use stratum_runtime::AcceptLimits;
 use stratum_runtime::config::Invalid;
-use stratum_runtime::config::sections::{ProgramSettings, RawConnections, RawProgram, Usual};
+use stratum_runtime::config::sections::{RawConnections, RawProgram, Usual};
 use stratum_runtime::config::sv1::{RawMinerLimits, RawTls, socket_address};
 
 /// The commented configuration that `stratum config init translator` writes; it gives the defaults.
 pub const DEFAULT_CONFIG: &str = include_str!("../translator-config.toml");
-
-/// What the program needs besides.
-#[derive(Clone, Debug)]
-pub struct ProgramConfig {
-    /// The server.
-    pub translator: Config,
-    /// Its log and its end.
-    pub program: ProgramSettings,
-}
 
 /// What a translator takes where nothing is said.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +95,7 @@ impl TryFrom<RawConfig> for ProgramConfig {
             keep_miners: raw.failover.keep_miners()?,
             ..miner_rules(&raw.difficulty, &raw.jobs, &raw.limits, "limits")?
         };
-        let translator = Config {
+        let proxy = Config {
             tls: raw.tls.listen("tls", Usually::PORT + 1)?,
             accept,
             connection: raw.limits.options("limits")?,
@@ -113,7 +104,7 @@ impl TryFrom<RawConfig> for ProgramConfig {
             ..Config::for_sv1(listen, security, rules)
         };
         Ok(Self {
-            translator,
+            proxy,
             program: raw.program.settings()?,
         })
     }

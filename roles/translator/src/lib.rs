@@ -5,5 +5,5 @@
 pub mod config;
 mod program;
 
-pub use config::{DEFAULT_CONFIG, ProgramConfig, RawConfig};
-pub use program::{ROLE, RunError, main, run};
+pub use config::{DEFAULT_CONFIG, RawConfig};
+pub use program::{ROLE, main};

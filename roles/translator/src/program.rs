@@ -1,30 +1,13 @@
-//! The program around the translator.
+//! The program: that of the mining proxy, with a configuration of its own.
 
-use std::io;
-
-use stratum_mining_proxy::{Proxy, StartError, fixed_program_keys};
+use stratum_mining_proxy::{ProgramConfig, run};
 use stratum_runtime::config::ConfigArgs;
-use stratum_runtime::{
-    Hangups, ProgramError, Shutdown, drain_on_signals, reload_on_hangup, run_program,
-};
-use thiserror::Error;
+use stratum_runtime::{ProgramError, run_program};
 
-use crate::{ProgramConfig, RawConfig};
+use crate::RawConfig;
 
 /// The name under which the program is configured, as in `STRATUM_TRANSLATOR__LISTEN__ADDRESS`.
 pub const ROLE: &str = "translator";
-
-/// Why the program cannot run.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The translator does not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The operating system refuses signal handlers.
-    #[error("cannot watch for signals: {0}")]
-    Signals(#[from] io::Error),
-}
 
 /// The whole program, as its arguments say.
 ///
@@ -35,31 +18,6 @@ pub fn main(args: &ConfigArgs) -> Result<(), ProgramError> {
         ROLE,
         args,
         |config: &ProgramConfig| &config.program,
-        |config| run(config, args.clone()),
+        |config| run::<RawConfig>(ROLE, config, args.clone()),
     )
-}
-
-/// Runs a translator until a signal drains it; needs a tokio runtime. Without any pool it keeps trying, says so in the
-/// log, and gives miners work as soon as there is some. At SIGHUP it reads its configuration again, as `args` say.
-///
-/// # Errors
-/// See [`RunError`].
-pub async fn run(config: ProgramConfig, args: ConfigArgs) -> Result<(), RunError> {
-    let shutdown = Shutdown::new();
-    let program = config.program;
-    drain_on_signals(shutdown.clone(), program.grace)?;
-    let hangups = Hangups::watch()?;
-    let translator = Proxy::start(config.translator, shutdown.clone())?;
-    let reloader = translator.reloader();
-    let take = move |new: ProgramConfig| {
-        let (reloader, later) = (reloader.clone(), fixed_program_keys(&program, &new.program));
-        async move {
-            let keys = reloader.reload(new.translator).await?;
-            Ok::<_, StartError>([keys, later].concat())
-        }
-    };
-    reload_on_hangup::<RawConfig, _, _, _>(hangups, ROLE, args, shutdown.clone(), take);
-    translator.join().await;
-    shutdown.end();
-    Ok(())
 }

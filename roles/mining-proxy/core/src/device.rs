@@ -244,7 +244,9 @@ impl Device {
         if output.is_none() {
             // Its memory as well: most devices have nothing coming most of the time.
             self.outputs = VecDeque::new();
-            self.events = VecDeque::new();
+            if self.events.is_empty() {
+                self.events = VecDeque::new();
+            }
         }
         output
     }

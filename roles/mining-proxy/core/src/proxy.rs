@@ -28,7 +28,7 @@ use crate::miner::{MinerId, MinerOutput, Miners};
 use crate::parking::{MAX_PARKED, Parking};
 use crate::slots::Slots;
 use crate::snapshot::{
-    MAX_REJECT_CODES, Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, of_miner,
+    Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, count_code, of_miner,
 };
 use crate::upstream::Upstream;
 
@@ -366,6 +366,7 @@ impl Proxy {
             rejected: self.totals.rejected.clone(),
             upstream: self.totals.upstream,
             closed: self.totals.closed.clone(),
+            requests_refused: self.totals.requests_refused.clone(),
             devices: self.devices.len(),
             foreign_ignored: self.totals.foreign_ignored,
             miners: Vec::new(),
@@ -482,9 +483,6 @@ impl Proxy {
         let Some(counts) = self.counts(upstream) else {
             return;
         };
-        let codes = &mut counts.rejected;
-        let is_known = codes.contains_key(code) || codes.len() < MAX_REJECT_CODES;
-        let code = if is_known { code } else { "other" };
-        *codes.entry(code.to_owned()).or_default() += 1;
+        count_code(&mut counts.rejected, code);
     }
 }

@@ -107,6 +107,8 @@ pub struct Snapshot {
     pub upstream: UpstreamCounts,
     /// Connections that were closed from here, by the reason's text, those of devices by its label.
     pub closed: BTreeMap<String, u64>,
+    /// Requests of devices for a channel or other terms that were refused, by error code.
+    pub requests_refused: BTreeMap<String, u64>,
     /// Devices connected; each of their channels is one of the miners.
     pub devices: usize,
     /// Frames of unknown extensions that devices sent for channels that end here.
@@ -120,7 +122,15 @@ pub(crate) struct Totals {
     pub(crate) rejected: BTreeMap<&'static str, u64>,
     pub(crate) upstream: UpstreamCounts,
     pub(crate) closed: BTreeMap<String, u64>,
+    pub(crate) requests_refused: BTreeMap<String, u64>,
     pub(crate) foreign_ignored: u64,
+}
+
+/// Counts an error code. A server chooses its own, so beyond [`MAX_REJECT_CODES`] of them the rest is "other".
+pub(crate) fn count_code(codes: &mut BTreeMap<String, u64>, code: &str) {
+    let is_known = codes.contains_key(code) || codes.len() < MAX_REJECT_CODES;
+    let code = if is_known { code } else { "other" };
+    *codes.entry(code.to_owned()).or_default() += 1;
 }
 
 /// Adds what became of some shares to what became of others.
@@ -190,6 +200,9 @@ impl Snapshot {
         add_counts(&mut self.upstream, &more.upstream);
         for (reason, count) in more.closed {
             *self.closed.entry(reason).or_default() += count;
+        }
+        for (code, count) in more.requests_refused {
+            *self.requests_refused.entry(code).or_default() += count;
         }
         self.devices += more.devices;
         self.foreign_ignored += more.foreign_ignored;

@@ -36,7 +36,7 @@ fn the_defaults_with_a_pool_are_the_defaults_of_the_rules() {
     let text = format!("{}{DEFAULT_CONFIG}", "");
     let without = load(&text, &[]).unwrap_err();
     assert!(without.contains("`upstreams`: names no pool"), "{without}");
-    let config = load(&pool(""), &[]).unwrap().translator;
+    let config = load(&pool(""), &[]).unwrap().proxy;
     let default = ProxyConfig::default();
     assert_eq!(config.listen, Some(([127, 0, 0, 1], 3333).into()));
     assert_eq!(config.rules.failover, default.failover);
@@ -72,7 +72,7 @@ fn every_key_arrives() {
         "tls.address=[::1]:2",
         "program.threads=0",
     ];
-    let config = load(&text, &assignments).unwrap().translator;
+    let config = load(&text, &assignments).unwrap().proxy;
     let rules = &config.rules;
     let mode = rules.upstreams[0].mode;
     assert_eq!((mode, rules.names_workers), (ChannelMode::PerMiner, false));
@@ -117,7 +117,7 @@ fn every_key_arrives() {
 fn pools_are_used_in_their_order_unless_priorities_say_otherwise() {
     let keys = "priority = 7\nweight = 70\ndrain = true";
     let text = [pool(""), pool(""), pool(keys)].concat();
-    let rules = load(&text, &[]).unwrap().translator.rules;
+    let rules = load(&text, &[]).unwrap().proxy.rules;
     let seen = rules.upstreams.iter();
     let seen: Vec<_> = seen
         .map(|upstream| (upstream.priority, upstream.weight, upstream.is_drained))
@@ -131,7 +131,7 @@ fn a_payout_is_that_of_the_identity_an_address_or_a_descriptor() {
         let text = format!(
             "[[upstreams]]\nurl = \"pool.example:3333\"\nuser_identity = \"{identity}\"\npayout = \"{payout}\"\n"
         );
-        let config = load(&text, &[]).unwrap().translator;
+        let config = load(&text, &[]).unwrap().proxy;
         let expected = config.rules.upstreams[0].expected_payout.as_ref().unwrap();
         expected.script_pubkey.to_hex_string()
     };

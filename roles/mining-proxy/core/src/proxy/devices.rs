@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use binary_sv2::Str0255;
 use mining_sv2::SubmitSharesSuccess;
 use roles_logic_sv2::channels::client::Found;
-use roles_logic_sv2::channels::server::{Grant, OpenRefusal, OpenRequest, ServerChannels};
+use roles_logic_sv2::channels::server::{
+    Grant, OpenRefusal, OpenRequest, ServerChannels, ServerMessage,
+};
 use roles_logic_sv2::channels::{ChannelKind, PayoutWork, WorkTerms};
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::downstream::CloseReason;
+use roles_logic_sv2::downstream::{CloseReason, Outgoing};
 use roles_logic_sv2::extranonce::ExtranoncePrefix;
 use roles_logic_sv2::messages::{ForeignFrame, ForwardedFrame};
 use roles_logic_sv2::share::RejectReason;
 use roles_logic_sv2::target::Difficulty;
+use roles_logic_sv2::upstream::words;
 use stratum_translation::bridge::{ChannelWork, UpstreamCounts, Worth};
 use stratum_translation::layout::Layout;
 
@@ -21,7 +25,7 @@ use crate::device::{Device, DeviceEvent, DeviceId, DeviceOutput, DeviceShare, MA
 use crate::leaf::{Given, Leaf, OpenLeaf};
 use crate::link::{LinkId, Sent};
 use crate::miner::{ChannelRef, Face, Miner, MinerId, Source};
-use crate::snapshot::add_counts;
+use crate::snapshot::{add_counts, count_code};
 
 impl Proxy {
     /// A device has connected. `None` when there are too many, or when the program ends: close its connection.
@@ -64,12 +68,20 @@ impl Proxy {
 
     /// The next thing to do for a device, in order.
     pub fn poll_device_output(&mut self, id: DeviceId) -> Option<DeviceOutput> {
-        let output = self.devices.find_mut(id)?.poll_output();
-        if let Some(DeviceOutput::Close(reason)) = &output {
-            let reason = reason.label().to_owned();
-            *self.totals.closed.entry(reason).or_default() += 1;
+        let output = self.devices.find_mut(id)?.poll_output()?;
+        match &output {
+            DeviceOutput::Close(reason) => {
+                let reason = reason.label().to_owned();
+                *self.totals.closed.entry(reason).or_default() += 1;
+            }
+            DeviceOutput::Send(Outgoing::Mining(message)) => {
+                if let Some(code) = refusal(message) {
+                    count_code(&mut self.totals.requests_refused, &words(code));
+                }
+            }
+            DeviceOutput::Send(_) | DeviceOutput::Forward(_) => {}
         }
-        output
+        Some(output)
     }
 
     /// A device's connection has ended.
@@ -651,5 +663,14 @@ const fn foreign(channel_id: u32, frame: &ForwardedFrame) -> ForeignFrame<'_> {
         extension_type: frame.extension_type,
         msg_type: frame.msg_type,
         payload: frame.payload.as_slice(),
+    }
+}
+
+/// The error code of a message that refuses a device what it asked for.
+const fn refusal(message: &ServerMessage) -> Option<&Str0255<'static>> {
+    match message {
+        ServerMessage::OpenMiningChannelError(message) => Some(&message.error_code),
+        ServerMessage::UpdateChannelError(message) => Some(&message.error_code),
+        _ => None,
     }
 }

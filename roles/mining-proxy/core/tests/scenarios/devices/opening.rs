@@ -301,6 +301,10 @@ fn an_upstream_s_refusal_reaches_the_device() {
         assert_eq!(world.opens(device, kind, "alice.mallory"), None);
     }
     assert_eq!(world.devices[device].refused, ["unknown-user"; 2]);
+    assert_eq!(
+        world.proxy.snapshot(world.now).requests_refused["unknown-user"],
+        2
+    );
     assert_eq!(world.proxy.miners(), 2);
 }
 
