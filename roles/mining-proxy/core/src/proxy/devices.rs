@@ -433,7 +433,7 @@ impl Proxy {
             // Its connection ends.
             return;
         }
-        let Some(prefix) = self.prefix(id, kind, shown) else {
+        let Some(prefix) = self.prefix(kind, shown) else {
             let refusal = OpenRefusal::CapacityExhausted;
             return self.refuse_leaf(id, refusal.error_code(), now);
         };
@@ -475,9 +475,8 @@ impl Proxy {
     }
 
     /// The first bytes of the extranonce that a leaf sees, which tell it apart.
-    fn prefix(&mut self, id: MinerId, kind: ChannelKind, shown: usize) -> Option<ExtranoncePrefix> {
-        let link = self.miners.find(id)?.source.link()?;
-        let layout = self.links.get(&link)?.layout?;
+    fn prefix(&mut self, kind: ChannelKind, shown: usize) -> Option<ExtranoncePrefix> {
+        let layout = Layout::of_channel(shown, self.config.extranonce2_size)?;
         let prefix = self.numbers.allocate_extended(0).ok()?;
         let size = match kind {
             ChannelKind::Standard => shown,

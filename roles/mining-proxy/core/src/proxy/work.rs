@@ -10,6 +10,7 @@ use roles_logic_sv2::job::Job;
 use roles_logic_sv2::target::Target;
 use roles_logic_sv2::upstream::UpstreamSession;
 use stratum_translation::bridge::ChannelWork;
+use stratum_translation::layout::Layout;
 
 use super::Proxy;
 use crate::link::{LinkId, WORK_TIMEOUT};
@@ -58,12 +59,17 @@ impl Proxy {
         let owner = link.channels.get(&channel_id).map(|channel| channel.owner);
         let session = link.session.as_ref();
         let work = session.and_then(|session| session.channels().work(channel_id).cloned());
-        let (Some(owner), Some(layout)) = (owner, link.layout) else {
+        let Some(owner) = owner else {
             return;
         };
         let Some(work) = work else {
             // The tip has changed and the upstream named no job: miners go on until it does.
             return link.expect_work(channel_id, now.instant + WORK_TIMEOUT);
+        };
+        // Channels of one upstream need not have the same room; one without any, for nobody needs it, goes by the others.
+        let own_layout = Layout::of_channel(work.extranonce_size(), self.config.extranonce2_size);
+        let Some(layout) = own_layout.or(link.layout) else {
+            return;
         };
         if let Some(channel) = link.channels.get_mut(&channel_id) {
             channel.work_due = None;

@@ -525,3 +525,27 @@ fn every_share_is_valid_upstream() {
         }
     }
 }
+
+#[test]
+fn channels_of_one_upstream_may_have_different_room() {
+    let mut world = World::new(config(PerMiner, 1));
+    let first = world.device(PLAIN);
+    world.opens(first, Extended, "alice.rig0").unwrap();
+    world.upstreams[0].extranonce_size = 7;
+    let second = world.device(PLAIN);
+    let _ = world.opens(second, Extended, "alice.rig1");
+    assert_eq!(world.upstreams[0].channels.len(), 2);
+    let link = world.link(0);
+    for _ in 0..3 {
+        world.upstreams[0].new_tip(link);
+        world.waits_secs(1);
+        let channel = world.devices[first].opened[0];
+        let work = world.devices[first].work(channel);
+        let found = world.digs_on(first, &work);
+        assert_eq!(
+            work.merkle_root(&found.extranonce),
+            Some(world.upstreams[0].last_root())
+        );
+    }
+    world.assert_devices_answered();
+}
