@@ -82,7 +82,8 @@ pub struct SlabUsage {
     pub in_use: usize,
     /// Most slots that were out at once. A slot that was just on its way back may count.
     pub peak: usize,
-    /// How often the system's allocator stepped in because all slots were out; wraps around.
+    /// How often the system's allocator stepped in because no free slot was found; wraps around. Where slots come back
+    /// while another thread looks, it may pass by the last.
     pub full: usize,
     /// How often the system's allocator stepped in because a slot is too short; wraps around.
     pub too_long: usize,

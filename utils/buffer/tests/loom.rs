@@ -19,7 +19,6 @@ fn pool(slots: usize) -> SlabPool {
 /// Writes to memory and sees nothing else in it.
 fn use_it(storage: &mut SlabStorage, mark: u8) {
     storage[0] = mark;
-    thread::yield_now();
     assert_eq!(storage[0], mark);
 }
 
@@ -114,10 +113,14 @@ fn the_last_owner_frees_whoever_it_is() {
 #[test]
 fn the_last_owner_sees_all_that_others_did() {
     loom::model(|| {
-        let pool = pool(1);
-        let other = pool.clone();
-        let thread = thread::spawn(move || use_it(&mut other.take(1), 1));
+        let pool = pool(2);
+        let threads = [1, 2].map(|mark| {
+            let mut storage = pool.take(1);
+            thread::spawn(move || use_it(&mut storage, mark))
+        });
         drop(pool);
-        thread.join().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }

@@ -54,7 +54,7 @@ pub(super) struct Slab {
     memory: NonNull<u8>,
     slots: usize,
     slot_len: usize,
-    /// How often the system's allocator stepped in because all slots were out.
+    /// How often the system's allocator stepped in because no free slot was found.
     pub(super) full: AtomicUsize,
     /// The same because a slot is too short.
     pub(super) too_long: AtomicUsize,
@@ -182,6 +182,11 @@ impl Drop for Slab {
                     "a slot outlives the slab"
                 );
             }
+        }
+        // To free is to write: whoever used a slot must have done so before.
+        #[cfg(loom)]
+        for access in &self.accesses {
+            access.with_mut(|_| ());
         }
         // SAFETY: allocated in `new` with the same layout, and dropped once. By the invariant of life no
         // `Slot` exists any more, and nothing else points into the memory.
