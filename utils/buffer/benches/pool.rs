@@ -18,8 +18,8 @@ const LEN: usize = 8 * 1024;
 /// Slices out at once, of one thread.
 const HELD: usize = 32;
 
-/// Slices on their way from one thread to another.
-const QUEUE: usize = 16;
+/// Batches of [`HELD`] slices on their way from one thread to another.
+const QUEUE: usize = 4;
 
 /// The allocator as `Vec` uses it, without zeroes: less than a pool promises, as such memory cannot be read into in safe
 /// Rust.
@@ -101,22 +101,25 @@ fn in_threads<P: BufferPool + Send>(pool: &P, threads: usize, rounds: u64) -> Du
     })
 }
 
-/// Time for `rounds` reads of one thread that another uses and returns.
+/// Time for `rounds` batches of reads of one thread that another uses and returns.
 fn handed_over<P: BufferPool>(pool: &P, rounds: u64) -> Duration
 where
     P::Storage: Send,
 {
-    let (to, from) = sync_channel::<P::Storage>(QUEUE);
+    let (to, from) = sync_channel::<Vec<P::Storage>>(QUEUE);
     thread::scope(|scope| {
         let worker = scope.spawn(move || {
-            from.into_iter()
-                .map(|storage| u64::from(storage.as_ref()[0]))
-                .sum::<u64>()
+            let all = from.into_iter().flatten();
+            all.map(|storage| u64::from(storage.as_ref()[0])).sum()
         });
         let started = Instant::now();
-        (0..rounds).for_each(|_| to.send(touched(pool)).unwrap());
+        for _ in 0..rounds {
+            let batch = (0..HELD).map(|_| touched(pool)).collect();
+            to.send(batch).unwrap();
+        }
         drop(to);
-        assert_eq!(worker.join().unwrap(), rounds);
+        let used: u64 = worker.join().unwrap();
+        assert_eq!(used, rounds * HELD as u64);
         started.elapsed()
     })
 }
@@ -132,15 +135,15 @@ where
     group.bench_function(format!("{HELD}, out of order"), |b| {
         b.iter(|| out_of_order(pool, &mut held));
     });
-    group.throughput(Throughput::Elements(1));
+    group.bench_function(format!("{HELD}, returned by another thread"), |b| {
+        b.iter_custom(|rounds| handed_over(pool, rounds));
+    });
     for threads in [2, 4] {
+        group.throughput(Throughput::Elements(threads as u64));
         group.bench_function(format!("one at a time, {threads} threads"), |b| {
             b.iter_custom(|rounds| in_threads(pool, threads, rounds));
         });
     }
-    group.bench_function("handed to another thread", |b| {
-        b.iter_custom(|rounds| handed_over(pool, rounds));
-    });
 }
 
 fn pools(c: &mut Criterion) {

@@ -23,6 +23,13 @@
 //! assert_eq!(decoder.capacity(), 0, "an idle connection holds no memory");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! With feature `with_buffer_pool` decoder, output and frames can lie in a `SlabPool`, one block of memory
+//! that all threads share: see [`pooled_decoder`], [`pooled_output`] and [`PooledFrame`].
+#![cfg_attr(
+    not(feature = "with_buffer_pool"),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 #![no_std]
 
 extern crate alloc;
@@ -30,6 +37,8 @@ extern crate alloc;
 mod decoder;
 mod encoder;
 mod layer;
+#[cfg(feature = "with_buffer_pool")]
+mod pooled;
 
 pub use decoder::{
     ConnectionDecoder, DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN,
@@ -37,3 +46,8 @@ pub use decoder::{
 };
 pub use encoder::{ConnectionEncoder, EncodeError, Encoder, FrameEncoder, NoiseEncoder};
 pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer, Open, Plain, Seal};
+#[cfg(feature = "with_buffer_pool")]
+pub use pooled::{
+    PooledConnectionDecoder, PooledFrame, PooledNoiseDecoder, PooledOutput, PooledSv2Decoder,
+    pooled_decoder, pooled_output,
+};
