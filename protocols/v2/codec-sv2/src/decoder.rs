@@ -2,10 +2,10 @@
 
 use buffer_sv2::{Buffer, BufferPool, DefaultPool};
 use framing_sv2::{Header, Sv2Frame};
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 use noise_sv2::{CipherError, DefaultCipher, Opener};
 
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 use crate::layer::MaybeOpener;
 use crate::layer::{Open, Plain};
 
@@ -39,7 +39,7 @@ pub enum DecodeError {
     #[error("the header is cut short")]
     HeaderCutShort,
     /// A frame cannot be decrypted.
-    #[cfg(feature = "noise")]
+    #[cfg(feature = "noise_sv2")]
     #[error("the frame cannot be decrypted: {0}")]
     Cipher(#[from] CipherError),
 }
@@ -57,11 +57,11 @@ pub enum Decoded<'a> {
 pub type StandardSv2Decoder<P = DefaultPool> = FrameDecoder<Plain, P>;
 
 /// A decoder of frames sealed by Noise.
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 pub type StandardNoiseDecoder<P = DefaultPool, C = DefaultCipher> = FrameDecoder<Opener<C>, P>;
 
 /// A decoder for a connection whose configuration says whether it is encrypted.
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 pub type ConnectionDecoder<P = DefaultPool, C = DefaultCipher> = FrameDecoder<MaybeOpener<C>, P>;
 
 /// Turns bytes, split in any way, into frames.

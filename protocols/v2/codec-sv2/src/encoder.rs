@@ -4,10 +4,10 @@ use binary_sv2::{BufferTooShort, Encodable, Message};
 use buffer_sv2::Append;
 use const_sv2::MessageKind;
 use framing_sv2::{FrameError, Header, Sv2Frame};
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 use noise_sv2::{CipherError, DefaultCipher, Sealer};
 
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 use crate::layer::MaybeSealer;
 use crate::layer::{Plain, Seal};
 
@@ -22,7 +22,7 @@ pub enum EncodeError {
     #[error("the message is longer than it stated: {0}")]
     Length(#[from] BufferTooShort),
     /// The frame cannot be encrypted; close the connection.
-    #[cfg(feature = "noise")]
+    #[cfg(feature = "noise_sv2")]
     #[error("the frame cannot be encrypted: {0}")]
     Cipher(#[from] CipherError),
 }
@@ -31,11 +31,11 @@ pub enum EncodeError {
 pub type Encoder = FrameEncoder<Plain>;
 
 /// An encoder of frames sealed by Noise.
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 pub type NoiseEncoder<C = DefaultCipher> = FrameEncoder<Sealer<C>>;
 
 /// An encoder for a connection whose configuration says whether it is encrypted.
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 pub type ConnectionEncoder<C = DefaultCipher> = FrameEncoder<MaybeSealer<C>>;
 
 /// Appends frames to an output, each encoded and sealed where it will be sent from.

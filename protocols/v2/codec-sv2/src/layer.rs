@@ -4,7 +4,7 @@ use framing_sv2::Header;
 
 use crate::decoder::DecodeError;
 use crate::encoder::EncodeError;
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 pub use noise::{MaybeNoise, MaybeOpener, MaybeSealer};
 
 /// How frames are sealed on their way out.
@@ -81,5 +81,5 @@ impl Open for Plain {
     }
 }
 
-#[cfg(feature = "noise")]
+#[cfg(feature = "noise_sv2")]
 mod noise;
