@@ -5,6 +5,9 @@
 //! bytes. On an encrypted connection the caller exchanges the two handshake messages of `noise_sv2`
 //! first and makes both from the halves of the `Transport` that come out of it.
 //!
+//! With the feature `noise_sv2`, on by default, connections may be encrypted; without it there are frames in
+//! the clear only.
+//!
 //! ```
 //! use codec_sv2::{Decoded, Encoder, StandardSv2Decoder};
 //!
@@ -25,11 +28,7 @@
 //! ```
 //!
 //! With feature `with_buffer_pool` decoder, output and frames can lie in a `SlabPool`, one block of memory
-//! that all threads share: see [`pooled_decoder`], [`pooled_output`] and [`PooledFrame`].
-#![cfg_attr(
-    not(feature = "with_buffer_pool"),
-    allow(rustdoc::broken_intra_doc_links)
-)]
+//! that all threads share: see `pooled_decoder`, `pooled_output` and `PooledFrame`.
 #![no_std]
 
 extern crate alloc;
@@ -40,14 +39,18 @@ mod layer;
 #[cfg(feature = "with_buffer_pool")]
 mod pooled;
 
+#[cfg(feature = "noise_sv2")]
+pub use decoder::{ConnectionDecoder, StandardNoiseDecoder};
 pub use decoder::{
-    ConnectionDecoder, DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN,
-    StandardNoiseDecoder, StandardSv2Decoder,
+    DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN, StandardSv2Decoder,
 };
-pub use encoder::{ConnectionEncoder, EncodeError, Encoder, FrameEncoder, NoiseEncoder};
-pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer, Open, Plain, Seal};
+#[cfg(feature = "noise_sv2")]
+pub use encoder::{ConnectionEncoder, NoiseEncoder};
+pub use encoder::{EncodeError, Encoder, FrameEncoder};
+#[cfg(feature = "noise_sv2")]
+pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer};
+pub use layer::{Open, Plain, Seal};
+#[cfg(all(feature = "noise_sv2", feature = "with_buffer_pool"))]
+pub use pooled::{PooledConnectionDecoder, PooledNoiseDecoder};
 #[cfg(feature = "with_buffer_pool")]
-pub use pooled::{
-    PooledConnectionDecoder, PooledFrame, PooledNoiseDecoder, PooledOutput, PooledSv2Decoder,
-    pooled_decoder, pooled_output,
-};
+pub use pooled::{PooledFrame, PooledOutput, PooledSv2Decoder, pooled_decoder, pooled_output};

@@ -2,21 +2,23 @@
 
 use buffer_sv2::{Buffer, BufferPool, SlabPool, SlabStorage};
 use framing_sv2::{Header, Sv2Frame};
+#[cfg(feature = "noise_sv2")]
 use noise_sv2::DefaultCipher;
 
-use crate::decoder::{
-    ConnectionDecoder, DEFAULT_MAX_PAYLOAD_LEN, FrameDecoder, StandardNoiseDecoder,
-    StandardSv2Decoder,
-};
+#[cfg(feature = "noise_sv2")]
+use crate::decoder::{ConnectionDecoder, StandardNoiseDecoder};
+use crate::decoder::{DEFAULT_MAX_PAYLOAD_LEN, FrameDecoder, StandardSv2Decoder};
 use crate::layer::Open;
 
 /// A decoder of frames in the clear, with memory of a [`SlabPool`].
 pub type PooledSv2Decoder = StandardSv2Decoder<SlabPool>;
 
 /// A decoder of frames sealed by Noise, with memory of a [`SlabPool`].
+#[cfg(feature = "noise_sv2")]
 pub type PooledNoiseDecoder<C = DefaultCipher> = StandardNoiseDecoder<SlabPool, C>;
 
 /// A decoder for a connection whose configuration says whether it is encrypted, with memory of a [`SlabPool`].
+#[cfg(feature = "noise_sv2")]
 pub type PooledConnectionDecoder<C = DefaultCipher> = ConnectionDecoder<SlabPool, C>;
 
 /// An output that encoders append frames to, with memory of a [`SlabPool`].
