@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+mod checks;
 pub mod steps;
 pub mod tidy;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::checks::buffer;
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -44,6 +45,10 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "tests",
         run: all_tests,
+    },
+    Step {
+        name: "buffer",
+        run: buffer::check,
     },
     Step {
         name: "demo",
@@ -200,13 +205,17 @@ fn demo() -> anyhow::Result<()> {
     finish_within(command, DEMO_DEADLINE)
 }
 
-/// Runs the benchmarks, which are a workspace of their own; `arguments` go to them.
+/// Runs the benchmarks, which are a workspace of their own, and those of the buffer pools; `arguments` go to them.
 ///
 /// # Errors
 /// When cargo cannot be started or a benchmark fails.
 pub fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let mut command = cargo_command(&["bench", "--manifest-path", "benches/Cargo.toml"]);
     command.arg("--").args(arguments);
+    finish(command)?;
+    let mut command = cargo_command(&["bench", "--package", "stratum-buffer-sv2"]);
+    command.args(["--features", "criterion", "--"]);
+    command.args(arguments);
     finish(command)
 }
 
@@ -226,7 +235,8 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     finish(cargo_command(arguments))
 }
 
-fn cargo_command(arguments: &[&str]) -> Command {
+/// The cargo that runs us, at the root of the repository.
+pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)
@@ -236,7 +246,8 @@ fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
-fn finish(mut command: Command) -> anyhow::Result<()> {
+/// Runs a command to its end; an error shows it.
+pub(crate) fn finish(mut command: Command) -> anyhow::Result<()> {
     let line = shown(&command);
     let status = command
         .status()
