@@ -10,8 +10,16 @@ const_sv2::extension_negotiation_messages!(
     ]
 );
 
+#[cfg(feature = "with_serde")]
+const_sv2::extension_negotiation_messages!(binary_sv2::message_enum_serde, [ExtensionNegotiationMessage;]);
+
+#[cfg(feature = "prop_test")]
+const_sv2::extension_negotiation_messages!(binary_sv2::message_enum_arbitrary, [ExtensionNegotiationMessage;]);
+
 /// Asks for extensions (extension 0x0001, 1).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
+#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
 pub struct RequestExtensions<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u16,
@@ -21,6 +29,8 @@ pub struct RequestExtensions<'a> {
 
 /// Grants the supported subset of the requested extensions (extension 0x0001, 2).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
+#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
 pub struct RequestExtensionsSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u16,
@@ -30,6 +40,8 @@ pub struct RequestExtensionsSuccess<'a> {
 
 /// None of the requested extensions is supported, or required ones are missing (extension 0x0001, 3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
+#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
 pub struct RequestExtensionsError<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u16,
