@@ -23,6 +23,12 @@
 //! assert_eq!(decoder.capacity(), 0, "an idle connection holds no memory");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; the codec of payloads is always there.
+//! - `std` (default): the assembly cipher of `noise_sv2`, and the standard library's error trait.
+//! - `with_serde`: handed on to `framing_sv2` and `binary_sv2`; on connections serde changes nothing.
 #![no_std]
 
 extern crate alloc;

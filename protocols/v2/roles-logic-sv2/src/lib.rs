@@ -1,4 +1,10 @@
 //! The rules of Stratum V2 mining without I/O: channels, jobs, shares, templates.
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec of messages is always there.
+//! - `with_serde`: [`messages::AnyMessage`] and all messages in it implement serde's `Serialize` and `Deserialize`, see
+//!   `binary_sv2` for their forms.
 #![no_std]
 
 extern crate alloc;

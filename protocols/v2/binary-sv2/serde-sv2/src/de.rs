@@ -174,7 +174,11 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
 
     #[inline]
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.wire_type.take_if(|kind| *kind == WireType::U24).is_some() {
+        if self
+            .wire_type
+            .take_if(|kind| *kind == WireType::U24)
+            .is_some()
+        {
             return visitor.visit_u32(U24::decode(&mut self.reader)?.into());
         }
         visitor.visit_u32(self.plain("a newtype of a 32-bit integer")?)
@@ -279,7 +283,9 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     ) -> Result<V::Value, Error> {
         self.untyped("a newtype of a variant")?;
         let Some(msg_type) = self.msg_type else {
-            return Err(Error::NoWireForm("an enum without the number of its message"));
+            return Err(Error::NoWireForm(
+                "an enum without the number of its message",
+            ));
         };
         visitor.visit_enum(Message {
             deserializer: self,

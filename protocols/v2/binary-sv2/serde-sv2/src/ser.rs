@@ -179,7 +179,11 @@ impl<'s, O: Output> ser::Serializer for &'s mut Serializer<O> {
 
     #[inline]
     fn serialize_u32(self, value: u32) -> Result<(), Error> {
-        if self.wire_type.take_if(|kind| *kind == WireType::U24).is_none() {
+        if self
+            .wire_type
+            .take_if(|kind| *kind == WireType::U24)
+            .is_none()
+        {
             return self.put_plain(&value.to_le_bytes(), "a newtype of a 32-bit integer");
         }
         let [low, middle, high, 0] = value.to_le_bytes() else {

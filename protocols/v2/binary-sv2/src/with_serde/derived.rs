@@ -163,10 +163,13 @@ impl Visitor<'_> for Variant {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<u32, E> {
-        let known = self.numbers.iter().find(|known| u64::from(**known) == number);
-        known
-            .copied()
-            .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &"the number of a message"))
+        let known = self
+            .numbers
+            .iter()
+            .find(|known| u64::from(**known) == number);
+        known.copied().ok_or_else(|| {
+            E::invalid_value(Unexpected::Unsigned(number), &"the number of a message")
+        })
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<u32, E> {
