@@ -80,6 +80,8 @@ pub use byte_strings::{B016M, B032, B064K, B0255, Bytes, LengthError, Str0255};
 pub use codec::{Decodable, Encodable, IntoOwned};
 pub use fixed::{Mac, PubKey, Signature, U24, U24OutOfRange, U256};
 pub use messages::{Message, ParseMessageError};
+#[cfg(feature = "prop_test")]
+pub use proptest::arbitrary::Arbitrary;
 pub use reader::{DecodeError, DecodeErrorKind, Reader};
 pub use sequences::{Seq064K, Seq0255, SeqIter, SequenceTooLong};
 #[cfg(feature = "with_serde")]

@@ -8,15 +8,33 @@ use serde_core::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Vi
 use serde_core::ser::{Serialize, Serializer};
 
 use super::newtype;
-use crate::byte_strings::write_hex;
 use crate::{B016M, B032, B064K, B0255, Bytes, Mac, PubKey, Signature, Str0255, U256};
 
 /// Bytes that people read as hexadecimal.
 struct Hex<'a>(Cow<'a, [u8]>);
 
+/// Bytes that are turned into digits at once.
+const PIECE_LEN: usize = 64;
+
+/// The hexadecimal digit of a number below 16.
+const fn digit_of(number: u8) -> u8 {
+    match number {
+        0..=9 => b'0' + number,
+        _ => b'a' + number - 10,
+    }
+}
+
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        // In pieces: each call costs a format more than the digits do.
+        self.0.chunks(PIECE_LEN).try_for_each(|piece| {
+            let mut digits = [0; 2 * PIECE_LEN];
+            for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(piece) {
+                *pair = [digit_of(byte >> 4), digit_of(byte & 0xf)];
+            }
+            let digits = digits.get(..2 * piece.len()).unwrap_or_default();
+            f.write_str(core::str::from_utf8(digits).unwrap_or_default())
+        })
     }
 }
 
