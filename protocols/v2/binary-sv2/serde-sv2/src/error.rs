@@ -1,7 +1,7 @@
 //! What can go wrong.
 
-use alloc::string::{String, ToString};
-use core::fmt::Display;
+use alloc::string::String;
+use core::fmt::{Display, Write};
 
 use binary_sv2::{BufferTooShort, DecodeError, LengthError, SequenceTooLong};
 
@@ -30,6 +30,16 @@ pub enum Error {
 }
 
 impl Error {
+    #[cold]
+    fn refused(message: impl Display) -> Self {
+        // Not `to_string`: the standard library's is compiled to unwind, which a program that aborts cannot link.
+        let mut text = String::new();
+        match write!(text, "{message}") {
+            Ok(()) => Self::Refused(text),
+            Err(core::fmt::Error) => Self::Refused(String::new()),
+        }
+    }
+
     /// The same error with the field named, where it is one of the bytes.
     #[cold]
     pub(crate) fn in_field(self, field: &'static str) -> Self {
@@ -54,12 +64,12 @@ impl Error {
 
 impl serde_core::ser::Error for Error {
     fn custom<T: Display>(message: T) -> Self {
-        Self::Refused(message.to_string())
+        Self::refused(message)
     }
 }
 
 impl serde_core::de::Error for Error {
     fn custom<T: Display>(message: T) -> Self {
-        Self::Refused(message.to_string())
+        Self::refused(message)
     }
 }

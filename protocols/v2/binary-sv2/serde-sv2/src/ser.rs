@@ -1,6 +1,7 @@
 //! From values to bytes.
 
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use binary_sv2::{BufferTooShort, LengthError, SequenceTooLong, Writer};
 use serde_core::ser::{self, Serialize};
@@ -306,6 +307,12 @@ impl<'s, O: Output> ser::Serializer for &'s mut Serializer<O> {
         _: usize,
     ) -> Result<Self::SerializeStructVariant, Error> {
         Err(Error::NoWireForm("a variant that is no message"))
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, _: &T) -> Result<(), Error> {
+        Err(Error::NoWireForm(
+            "text without a data type, such as STR0_255,",
+        ))
     }
 
     fn is_human_readable(&self) -> bool {
