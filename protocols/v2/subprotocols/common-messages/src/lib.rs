@@ -16,7 +16,11 @@
 //! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{Decodable, Encodable, Str0255};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::common_messages!(
     binary_sv2::message_enum,
@@ -34,8 +38,8 @@ const_sv2::common_messages!(binary_sv2::message_enum_arbitrary, [CommonMessage;]
 
 /// First message of a client on a new connection (specification 3.6.1).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnection<'a> {
     /// Number of the sub-protocol, see `const_sv2::Protocol`.
     pub protocol: u8,
@@ -61,8 +65,8 @@ pub struct SetupConnection<'a> {
 
 /// The server takes the connection (specification 3.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnectionSuccess {
     /// Protocol version of this connection, between the client's bounds.
     pub used_version: u16,
@@ -72,8 +76,8 @@ pub struct SetupConnectionSuccess {
 
 /// The server refuses the connection and closes it (specification 3.6.3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnectionError<'a> {
     /// Every flag that the server does not support; 0 when flags are not the cause.
     pub flags: u32,
@@ -83,8 +87,8 @@ pub struct SetupConnectionError<'a> {
 
 /// An endpoint of the channel changed: extension state of the channel starts anew (specification 3.6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ChannelEndpointChanged {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -92,8 +96,8 @@ pub struct ChannelEndpointChanged {
 
 /// The client should connect to another host or port (specification 3.6.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct Reconnect<'a> {
     /// Host to connect to, empty for the present one.
     pub new_host: Str0255<'a>,

@@ -16,7 +16,11 @@
 //! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{B016M, B032, B064K, B0255, Decodable, Encodable, Seq064K, Str0255, U256};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::job_declaration_messages!(
     binary_sv2::message_enum,
@@ -34,8 +38,8 @@ const_sv2::job_declaration_messages!(binary_sv2::message_enum_arbitrary, [JobDec
 
 /// Asks for a token (specification 6.4.2).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct AllocateMiningJobToken<'a> {
     /// Who asks; UTF-8 is recommended, not required.
     pub user_identifier: Str0255<'a>,
@@ -45,8 +49,8 @@ pub struct AllocateMiningJobToken<'a> {
 
 /// Grants a token and the outputs that pay the pool (specification 6.4.3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct AllocateMiningJobTokenSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -58,8 +62,8 @@ pub struct AllocateMiningJobTokenSuccess<'a> {
 
 /// Asks for transactions that the server does not know (specification 6.4.7).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ProvideMissingTransactions<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -69,8 +73,8 @@ pub struct ProvideMissingTransactions<'a> {
 
 /// Hands over the transactions asked for (specification 6.4.8).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ProvideMissingTransactionsSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -80,8 +84,8 @@ pub struct ProvideMissingTransactionsSuccess<'a> {
 
 /// Declares a block to be mined (specification 6.4.4).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJob<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -101,8 +105,8 @@ pub struct DeclareMiningJob<'a> {
 
 /// Accepts the declaration (specification 6.4.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJobSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -112,8 +116,8 @@ pub struct DeclareMiningJobSuccess<'a> {
 
 /// Refuses the declaration (specification 6.4.6).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJobError<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -125,8 +129,8 @@ pub struct DeclareMiningJobError<'a> {
 
 /// A block was found on a declared job (specification 6.4.9).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
-#[cfg_attr(feature = "with_serde", derive(binary_sv2::Deserialize, binary_sv2::Serialize))]
-#[cfg_attr(feature = "prop_test", derive(binary_sv2::Arbitrary))]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct PushSolution<'a> {
     /// The full extranonce, prefix included.
     pub extranonce: B032<'a>,
