@@ -31,6 +31,11 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec of messages is always there.
+//! - `with_serde`: handed on to `codec_sv2`, `framing_sv2` and `binary_sv2`; on connections serde changes nothing.
 
 mod backoff;
 mod close;

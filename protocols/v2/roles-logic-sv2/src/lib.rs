@@ -1,9 +1,15 @@
 //! The rules of Stratum V2 mining without I/O: channels, jobs, shares, templates.
 //!
-//! No part of it needs the standard library. The feature `server`, on by default, has what servers and makers of jobs
-//! need: their side of channels, templates, the judging of shares; and with it rust-bitcoin and the C library that it
-//! brings along. Without it there remains what a miner or a device's firmware needs: set-up, channels as a client
-//! keeps them, jobs and their headers, targets.
+//! No part of it needs the standard library.
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec of messages is always there.
+//! - `with_serde`: [`messages::AnyMessage`] and all messages in it implement serde's `Serialize` and `Deserialize`, see
+//!   `binary_sv2` for their forms.
+//! - `server` (default): what servers and makers of jobs need: their side of channels, templates, the judging of shares; and with
+//!   it rust-bitcoin and the C library that it brings along. Without it there remains what a miner or a device's firmware
+//!   needs: set-up, channels as a client keeps them, jobs and their headers, targets.
 #![no_std]
 
 extern crate alloc;
