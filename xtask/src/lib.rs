@@ -4,8 +4,11 @@
 
 use std::path::Path;
 
+mod checks;
+mod members;
 pub mod steps;
 pub mod tidy;
+pub mod tools;
 
 pub use bitcoind as node;
 
