@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-mod checks;
+pub mod checks;
 mod members;
 pub mod steps;
 pub mod tidy;

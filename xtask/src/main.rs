@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use xtask::checks::api;
 use xtask::{node, steps, tidy};
 
 const USAGE: &str = "\
@@ -11,6 +12,7 @@ usage: cargo xtask <command>
   test [--only STEP]...   all that must hold, step by step; names as the run prints them
   tidy                    the rules of the house that no compiler checks
   node                    a real bitcoind: BITCOIND, the one on PATH, or Debian's unpacked into target/
+  api [--bless]           what the libraries make public, compared with docs/api or written there
   bench [ARGUMENTS]       the benchmarks
   interop [ARGUMENTS]     our programs with the reference implementation's crates as peers; ARGUMENTS as for `cargo test`
 ";
@@ -35,6 +37,11 @@ fn run() -> anyhow::Result<()> {
         "test" => steps::run(&only(rest)?),
         "tidy" => print_tidy(),
         "node" => print_node(),
+        "api" => match rest {
+            [] => api::check(),
+            [option] if option == "--bless" => api::bless(),
+            other => bail!("`{}` is not understood; use --bless", other.join(" ")),
+        },
         "bench" => steps::bench(rest),
         "interop" => steps::interop(rest),
         "help" | "--help" | "-h" => {

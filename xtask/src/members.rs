@@ -87,12 +87,9 @@ impl Member {
         self.library.is_some() && !is_program && package.is_some_and(published)
     }
 
-    /// Whether it is a library of macros, which rustdoc and others treat in their own way.
-    pub(crate) fn is_proc_macro(&self) -> bool {
-        let lib = self.manifest.get("lib");
-        lib.and_then(|lib| lib.get("proc-macro"))
-            .and_then(Value::as_bool)
-            == Some(true)
+    /// Whether it can be built in more than one way.
+    pub(crate) fn has_features(&self) -> bool {
+        self.manifest.contains_key("features")
     }
 
     /// A path inside the member's folder.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::checks::features;
+use crate::checks::{api, features};
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -39,6 +39,10 @@ pub const STEPS: &[Step] = &[
         run: features::check,
     },
     Step {
+        name: "api",
+        run: api::check,
+    },
+    Step {
         name: "no-std",
         run: no_std,
     },
@@ -67,6 +71,7 @@ const OUTSIDE: &[&str] = &[
     "benches/Cargo.toml",
     "test/interop/Cargo.toml",
     "test/no-std/Cargo.toml",
+    "xtask/public-api/Cargo.toml",
 ];
 
 /// Runs all steps, or those named in `only`, and stops at the first that fails.

@@ -1,6 +1,21 @@
 //! Derive macros `Encodable` and `Decodable` for `stratum-binary-sv2`, where they are documented and re-exported.
 //!
 //! Both take structs with named fields and at most one lifetime. `Decodable` also implements `IntoOwned`.
+//!
+//! ```
+//! use binary_sv2::{Decodable, Encodable, Str0255};
+//!
+//! #[derive(Debug, PartialEq, Encodable, Decodable)]
+//! struct Greeting<'a> {
+//!     number: u16,
+//!     text: Str0255<'a>,
+//! }
+//!
+//! let bytes = [7, 0, 2, b'h', b'i'];
+//! let greeting = Greeting::from_bytes(&bytes).unwrap();
+//! assert_eq!(greeting.number, 7);
+//! assert_eq!(greeting.to_vec(), bytes);
+//! ```
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
