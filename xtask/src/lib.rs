@@ -5,6 +5,7 @@
 use std::path::Path;
 
 pub mod checks;
+pub mod coverage;
 mod members;
 pub mod steps;
 pub mod tidy;

@@ -42,8 +42,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
         command.args(["--package", &member.package]);
     }
     finish(command)?;
-    let with_features = members.iter().filter(|member| member.has_features());
-    with_features.map(only_add).collect()
+    let mut with_features = members.iter().filter(|member| member.has_features());
+    with_features.try_for_each(only_add)
 }
 
 /// What a library makes public without features, it makes public with all of them.
