@@ -87,9 +87,11 @@ impl Member {
         self.library.is_some() && !is_program && package.is_some_and(published)
     }
 
-    /// Whether it can be built in more than one way.
-    pub(crate) fn has_features(&self) -> bool {
-        self.manifest.contains_key("features")
+    /// The names of its features, `default` left out.
+    pub(crate) fn features(&self) -> impl Iterator<Item = &str> {
+        let features = self.manifest.get("features").and_then(Value::as_table);
+        let names = features.into_iter().flat_map(Table::keys);
+        names.map(String::as_str).filter(|name| *name != "default")
     }
 
     /// A path inside the member's folder.
@@ -120,5 +122,6 @@ mod tests {
             codec.and_then(|member| member.library.as_deref()),
             Some("codec_sv2")
         );
+        assert!(codec.is_some_and(|codec| codec.features().any(|feature| feature == "std")));
     }
 }

@@ -36,6 +36,8 @@ pub fn system(needs: &[(&str, &str)]) -> anyhow::Result<()> {
         let packages = missing.iter().map(|(_, package)| package);
         let mut command = Command::new("apt-get");
         command
+            // Another apt-get may be at work: that of a test beside this one, or the system's own.
+            .args(["-o", "DPkg::Lock::Timeout=120"])
             .args(["install", "--yes", "--no-install-recommends"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -133,6 +135,7 @@ fn is_version(program: &Path, name: &str, version: &str) -> bool {
     })
 }
 
+/// Without optimization: what the tools start takes the time, and building them takes longer than they save.
 fn install(name: &str, version: &str) -> anyhow::Result<()> {
     println!("installing {name} {version} into {TOOLS}");
     let mut command = cargo_command(&[
@@ -140,6 +143,7 @@ fn install(name: &str, version: &str) -> anyhow::Result<()> {
         "--quiet",
         "--locked",
         "--force",
+        "--debug",
         "--version",
         version,
     ]);
