@@ -4,9 +4,12 @@
 
 use std::path::Path;
 
-mod checks;
+pub mod checks;
+pub mod coverage;
+mod members;
 pub mod steps;
 pub mod tidy;
+pub mod tools;
 
 pub use bitcoind as node;
 

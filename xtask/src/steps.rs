@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::checks::buffer;
+use crate::checks::{api, buffer, features};
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -33,6 +33,14 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "docs",
         run: docs,
+    },
+    Step {
+        name: "features",
+        run: features::check,
+    },
+    Step {
+        name: "api",
+        run: api::check,
     },
     Step {
         name: "no-std",
@@ -67,6 +75,7 @@ const OUTSIDE: &[&str] = &[
     "benches/Cargo.toml",
     "test/interop/Cargo.toml",
     "test/no-std/Cargo.toml",
+    "xtask/public-api/Cargo.toml",
 ];
 
 /// Runs all steps, or those named in `only`, and stops at the first that fails.
@@ -231,7 +240,8 @@ pub fn interop(arguments: &[String]) -> anyhow::Result<()> {
     finish(command)
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs cargo at the root of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     finish(cargo_command(arguments))
 }
 

@@ -2,6 +2,21 @@
 //! the feature `with_serde` also `Serialize` and `Deserialize`, with `prop_test` also `Arbitrary`.
 //!
 //! All take structs with named fields and at most one lifetime. `Decodable` also implements `IntoOwned`.
+//!
+//! ```
+//! use binary_sv2::{Decodable, Encodable, Str0255};
+//!
+//! #[derive(Debug, PartialEq, Encodable, Decodable)]
+//! struct Greeting<'a> {
+//!     number: u16,
+//!     text: Str0255<'a>,
+//! }
+//!
+//! let bytes = [7, 0, 2, b'h', b'i'];
+//! let greeting = Greeting::from_bytes(&bytes).unwrap();
+//! assert_eq!(greeting.number, 7);
+//! assert_eq!(greeting.to_vec(), bytes);
+//! ```
 
 #[cfg(feature = "prop_test")]
 mod arbitrary;
