@@ -242,7 +242,8 @@ async fn reach_in_time<T: Tcp>(
     port: u16,
     name: &impl Fn() -> String,
 ) -> Result<T, ConnectError> {
-    T::Runtime::timeout(CONNECT_TIMEOUT, reach(host, port, name))
+    // On the heap, as a handshake is: it is over before the connection begins.
+    T::Runtime::timeout(CONNECT_TIMEOUT, Box::pin(reach(host, port, name)))
         .await
         .unwrap_or_else(|| Err(ConnectError::Timeout { endpoint: name() }))
 }

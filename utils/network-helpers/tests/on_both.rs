@@ -7,7 +7,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use network_helpers_sv2::{
@@ -68,7 +68,7 @@ macro_rules! ends_on {
             }
 
             /// Answers a frame and waits for the end.
-            pub(super) fn server(bound: Sender<SocketAddr>, security: &ServerSecurity) {
+            pub(super) fn server(bound: SyncSender<SocketAddr>, security: &ServerSecurity) {
                 run_on_sockets(async {
                     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                     bound.send(listener.local_addr().unwrap()).unwrap();
@@ -102,7 +102,7 @@ macro_rules! ends_on {
             }
 
             /// Answers a line and waits for the end.
-            pub(super) fn line_server(bound: Sender<SocketAddr>, tls: Option<&TlsServer>) {
+            pub(super) fn line_server(bound: SyncSender<SocketAddr>, tls: Option<&TlsServer>) {
                 run_on_sockets(async {
                     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                     bound.send(listener.local_addr().unwrap()).unwrap();
@@ -123,8 +123,11 @@ ends_on!(tokio_ends, on_tokio);
 ends_on!(smol_ends, on_smol);
 
 /// Runs a server and the client that it is met by.
-fn meet(server: impl FnOnce(Sender<SocketAddr>) + Send, client: impl FnOnce(SocketAddr) + Send) {
-    let (bound, address) = mpsc::channel();
+fn meet(
+    server: impl FnOnce(SyncSender<SocketAddr>) + Send,
+    client: impl FnOnce(SocketAddr) + Send,
+) {
+    let (bound, address) = sync_channel(1);
     thread::scope(|scope| {
         scope.spawn(|| server(bound));
         scope.spawn(move || client(address.recv().unwrap()));
