@@ -11,7 +11,7 @@ pub(crate) use network_helpers_sv2::smol::{
     Connection, LineConnection, MaybeTls, Smol as Rt, accept, accept_lines, connect, connect_lines,
     sniff, split,
 };
-use smol::future::zip;
+use smol::future::{or, zip};
 pub(crate) use smol::io::{AsyncReadExt, AsyncWriteExt};
 pub(crate) use smol::net::{TcpListener, TcpStream};
 pub(crate) use std::time::Instant;
@@ -19,14 +19,21 @@ pub(crate) use std::time::Instant;
 /// A second of the tests' deadlines, which have to pass.
 pub(crate) const SECOND: Duration = Duration::from_millis(10);
 
+/// What fails instead of waiting for ever.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// Runs a test.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
-    smol::block_on(test)
+    let stuck = async {
+        smol::Timer::after(STUCK).await;
+        panic!("the test is stuck");
+    };
+    smol::block_on(or(test, stuck))
 }
 
 /// Runs a test that waits for the operating system.
 pub(crate) fn run_on_sockets<T>(test: impl Future<Output = T>) -> T {
-    smol::block_on(test)
+    run(test)
 }
 
 /// Fails unless `expected` has passed since `start`. Without a clock of its own a test cannot say that nothing more has.
