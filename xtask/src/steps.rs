@@ -47,6 +47,10 @@ pub const STEPS: &[Step] = &[
         run: no_std,
     },
     Step {
+        name: "runtimes",
+        run: runtimes,
+    },
+    Step {
         name: "node",
         run: node_step,
     },
@@ -182,6 +186,25 @@ fn no_std() -> anyhow::Result<()> {
         .arg("--target-dir")
         .arg(root().join("target/no-std"));
     finish(command)
+}
+
+/// The features of the crate with the connections, of which the rest uses the default: each alone, none, and both.
+fn runtimes() -> anyhow::Result<()> {
+    let of_crate = |command: &str, more: &[&str]| {
+        let package = ["--package", "stratum-network-helpers-sv2"];
+        cargo_command(&[&[command], &package[..], more].concat())
+    };
+    let none = ["--all-targets", "--no-default-features"];
+    for features in ["", "async_std"] {
+        let alone = ["--features", features, "--", "-D", "warnings"];
+        finish(of_crate("clippy", &[&none[..], &alone].concat()))?;
+    }
+    let all = ["--all-features", "--", "-D", "warnings"];
+    finish(of_crate("clippy", &[&["--all-targets"], &all[..]].concat()))?;
+    let mut docs = of_crate("doc", &["--no-deps", "--all-features"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    finish(docs)?;
+    finish(of_crate("test", &["--all-features"]))
 }
 
 /// All tests: with nextest where it is installed (it leaves doc tests out), with cargo's own runner elsewhere.
