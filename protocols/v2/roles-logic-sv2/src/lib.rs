@@ -8,6 +8,7 @@ pub mod block_template;
 pub mod channels;
 pub mod clock;
 pub mod coinbase;
+pub mod coinbase_space;
 pub mod downstream;
 pub mod duplicates;
 pub mod extensions;
