@@ -175,7 +175,10 @@ fn own_outputs(template: &NewTemplate<'_>) -> Result<Vec<TxOut>, CoinbaseError> 
 
 /// The hash that an output commits to, if it is a witness commitment. Of several the last one counts.
 fn commitment(output: &TxOut) -> Option<[u8; 32]> {
-    let rest = output.script_pubkey.as_bytes().strip_prefix(&COMMITMENT_SCRIPT)?;
+    let rest = output
+        .script_pubkey
+        .as_bytes()
+        .strip_prefix(&COMMITMENT_SCRIPT)?;
     rest.first_chunk().copied()
 }
 
@@ -184,9 +187,8 @@ pub(crate) fn transactions(
     message: &RequestTransactionDataSuccess<'_>,
 ) -> Result<Vec<Transaction>, Unreadable> {
     let list = message.transaction_list.iter().enumerate();
-    let transactions = list.map(|(at, raw)| {
-        deserialize(raw.as_bytes()).map_err(|_| Unreadable { position: at + 1 })
-    });
+    let transactions = list
+        .map(|(at, raw)| deserialize(raw.as_bytes()).map_err(|_| Unreadable { position: at + 1 }));
     transactions.collect()
 }
 
@@ -228,10 +230,7 @@ pub(crate) fn judge(
     })
 }
 
-fn check_commitment(
-    outline: &Outline,
-    transactions: &[Transaction],
-) -> Result<(), TemplateFault> {
+fn check_commitment(outline: &Outline, transactions: &[Transaction]) -> Result<(), TemplateFault> {
     let has_witness = |tx: &Transaction| tx.input.iter().any(|input| !input.witness.is_empty());
     match outline.commitment {
         None if transactions.iter().any(has_witness) => Err(TemplateFault::NoCommitment),

@@ -18,9 +18,7 @@ use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::coinbase_space::CoinbaseSpace;
 use roles_logic_sv2::messages::{AnyMessage, Peer, Router};
 use roles_logic_sv2::setup::{Endpoint, SetupRequest};
-use roles_logic_sv2::template_client::{
-    ActiveTemplate, Output as ClientOutput, TemplateClient,
-};
+use roles_logic_sv2::template_client::{ActiveTemplate, Output as ClientOutput, TemplateClient};
 use roles_logic_sv2::upstream::words;
 use template_distribution_sv2::{
     CoinbaseOutputConstraints, NewTemplate, RequestTransactionData, RequestTransactionDataError,
@@ -36,8 +34,7 @@ pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Templates whose transactions are asked for: one may be outdated before they come. Then the negotiation fails.
 pub const MAX_REQUESTS: usize = 3;
 
-/// Most outputs that a job declaration server may name; more fail the negotiation. With less than 9 bytes each they would
-/// not fit its message.
+/// Most outputs that a job declaration server may name; more fail the negotiation. A pool has a handful.
 pub const MAX_DECLARED_OUTPUTS: usize = 1_000;
 
 /// The only request that is made.
@@ -160,7 +157,7 @@ pub enum Output {
     Send(Party, AnyMessage<'static>),
     /// Something to show; nothing to do.
     Told(News),
-    /// The party is needed no more: send what waits, and close.
+    /// The party is needed no more: close its connection, on which nothing waits.
     Disconnect(Party),
     /// It is over; nothing follows.
     Done(Result<Box<Agreement>, Fault>),
@@ -260,9 +257,12 @@ impl Negotiation {
             return;
         }
         let (endpoint, flags) = match (&self.terms.source, party) {
-            (Source::JobDeclarator { endpoint, flags, .. }, Party::JobDeclarator) => {
-                (endpoint, *flags)
-            }
+            (
+                Source::JobDeclarator {
+                    endpoint, flags, ..
+                },
+                Party::JobDeclarator,
+            ) => (endpoint, *flags),
             _ => (&self.terms.provider, 0),
         };
         let request = SetupRequest::new(party.protocol(), flags);
@@ -320,10 +320,9 @@ impl Negotiation {
             (Phase::Template(asking), AnyMessage::TemplateDistribution(message)) => {
                 self.handle_template(asking, message, now)
             }
-            (
-                Phase::Transactions(asking, candidate),
-                AnyMessage::TemplateDistribution(message),
-            ) => self.handle_transactions(asking, candidate, message, now),
+            (Phase::Transactions(asking, candidate), AnyMessage::TemplateDistribution(message)) => {
+                self.handle_transactions(asking, candidate, message, now)
+            }
             (_, other) => Err(out_of_order(party, other.kind().name)),
         };
         if let Err(fault) = handled {
@@ -358,7 +357,10 @@ impl Negotiation {
     fn set_up(&mut self, party: Party, now: Now) -> Result<(), Fault> {
         match party {
             Party::JobDeclarator => {
-                let Source::JobDeclarator { user_identifier, .. } = &self.terms.source else {
+                let Source::JobDeclarator {
+                    user_identifier, ..
+                } = &self.terms.source
+                else {
                     return Err(Fault::NoOutputs);
                 };
                 let request = JobDeclarationMessage::from(AllocateMiningJobToken {
@@ -473,10 +475,11 @@ impl Negotiation {
         asking.requests += 1;
         let template = active.template();
         let template_id = template.template_id;
-        let outline = check::outline(template, &self.scripts).map_err(|source| {
-            let fault = Fault::Template { template_id, source };
-            fault
-        })?;
+        let outline =
+            check::outline(template, &self.scripts).map_err(|source| Fault::Template {
+                template_id,
+                source,
+            })?;
         self.outputs.push_back(Output::Told(News::Template {
             template_id,
             value_remaining_sats: template.coinbase_tx_value_remaining,
@@ -618,11 +621,7 @@ impl Negotiation {
 
 impl Asking {
     /// Has the client follow, and sees whether that makes sense.
-    fn follow(
-        &mut self,
-        message: &TemplateDistributionMessage<'_>,
-        now: Now,
-    ) -> Result<(), Fault> {
+    fn follow(&mut self, message: &TemplateDistributionMessage<'_>, now: Now) -> Result<(), Fault> {
         if let TemplateDistributionMessage::NewTemplate(template) = message {
             self.check_number(template)?;
         }
@@ -630,7 +629,10 @@ impl Asking {
         let anomalies = self.client.anomalies();
         let faults = [
             (anomalies.unknown_templates, OrderFault::TipBeforeTemplate),
-            (anomalies.templates_without_tip, OrderFault::TemplateBeforeTip),
+            (
+                anomalies.templates_without_tip,
+                OrderFault::TemplateBeforeTip,
+            ),
             (anomalies.invalid_nbits, OrderFault::InvalidNbits),
             (anomalies.templates_dropped, OrderFault::TooManyTemplates),
         ];
@@ -664,7 +666,10 @@ fn declared_outputs(encoded: &[u8]) -> Result<Vec<ScriptBuf>, Fault> {
     if !(1..=MAX_DECLARED_OUTPUTS).contains(&outputs.len()) {
         return Err(Fault::DeclaredOutputs);
     }
-    if let Some(at) = outputs.iter().position(|output| output.value != Amount::ZERO) {
+    if let Some(at) = outputs
+        .iter()
+        .position(|output| output.value != Amount::ZERO)
+    {
         return Err(Fault::DeclaredValue { position: at + 1 });
     }
     let scripts = outputs.into_iter().map(|output| output.script_pubkey);
