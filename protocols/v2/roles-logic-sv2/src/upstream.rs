@@ -128,6 +128,12 @@ pub enum UpstreamEvent {
         /// The frame as it came.
         frame: ForwardedFrame,
     },
+    /// Another endpoint stands behind a channel: what extensions knew of it is void (CM-17). Those of the connection are
+    /// negotiated anew already.
+    EndpointChanged {
+        /// The channel.
+        channel_id: u32,
+    },
     /// The server asks us to come again, maybe elsewhere; it stays connected until the owner closes.
     Reconnect {
         /// Host, the same when empty.
@@ -319,11 +325,8 @@ impl UpstreamSession {
                     port: message.new_port,
                 });
             }
-            // What extensions knew of a channel is forgotten: here that is only what was negotiated (CM-17).
-            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(_))) => {
-                if let Some(request) = self.extensions.request() {
-                    self.send_request(request);
-                }
+            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(message))) => {
+                self.handle_endpoint_changed(message.channel_id);
             }
             (_, AnyMessage::ExtensionNegotiation(answer)) => self.handle_extensions(answer, now),
             (_, AnyMessage::Mining(message)) => self.handle_mining(message, now),
@@ -383,6 +386,18 @@ impl UpstreamSession {
             Err(ExtensionError::UnexpectedAnswer { .. }) => self.ignored_frames += 1,
             Err(error) => self.end(error.into()),
         }
+    }
+
+    /// What extensions knew of the channel is forgotten: here that is what was negotiated, the rest is the owner's (CM-17).
+    fn handle_endpoint_changed(&mut self, channel_id: u32) {
+        if self.channels.channel(channel_id).is_none() {
+            self.ignored_frames += 1;
+            return;
+        }
+        if let Some(request) = self.extensions.request() {
+            self.send_request(request);
+        }
+        self.event(UpstreamEvent::EndpointChanged { channel_id });
     }
 
     fn open(&mut self) {

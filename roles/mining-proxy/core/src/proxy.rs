@@ -62,6 +62,14 @@ pub enum Note {
         /// The upstream.
         upstream: usize,
     },
+    /// An upstream says that another endpoint stands behind a channel. Told at the first, and each time their number has
+    /// doubled.
+    EndpointChanged {
+        /// The upstream.
+        upstream: usize,
+        /// How often it said so.
+        count: u64,
+    },
     /// An upstream rejects shares of a miner. Told at the first, and each time their number has doubled.
     Rejected {
         /// The miner.

@@ -632,17 +632,7 @@ impl Proxy {
         frame: &ForwardedFrame,
         now: Now,
     ) -> bool {
-        let channel = self
-            .links
-            .get(&link)
-            .and_then(|link| link.channels.get(&channel_id));
-        let Some(owner) = channel.and_then(|channel| channel.owner) else {
-            return false;
-        };
-        let here = Source::Own(ChannelRef { link, channel_id });
-        let miner = self.miners.find(owner);
-        let is_endpoint = miner.is_some_and(|miner| miner.source == here);
-        let Some((device, own_id)) = self.place_of(owner).filter(|_| is_endpoint) else {
+        let Some((owner, device, own_id)) = self.endpoint_of(link, channel_id) else {
             return false;
         };
         if let Some(leaf) = self.miners.leaf_mut(owner) {
@@ -653,6 +643,32 @@ impl Proxy {
             device.act(now, |session| session.forward(forwarded));
         });
         true
+    }
+
+    /// Further up another endpoint stands behind a channel. If it is a device's, and frames of unknown extensions have
+    /// passed, the device hears of it, as of any other endpoint (CM-16).
+    pub(super) fn endpoint_changed(&mut self, link: LinkId, channel_id: u32, now: Now) {
+        let Some((owner, device, own_id)) = self.endpoint_of(link, channel_id) else {
+            return;
+        };
+        let leaf = self.miners.leaf_mut(owner);
+        let had_foreign = leaf.is_some_and(|leaf| std::mem::take(&mut leaf.has_foreign));
+        if had_foreign {
+            self.act_on_device(device, now, |device| {
+                device.act(now, |session| session.endpoint_changed(own_id));
+            });
+        }
+    }
+
+    /// The leaf that a channel upstream is handed on to, its device, and the channel there. `None` where the channel ends
+    /// here, or its leaf mines elsewhere by now.
+    fn endpoint_of(&self, link: LinkId, channel_id: u32) -> Option<(MinerId, DeviceId, u32)> {
+        let channel = self.links.get(&link)?.channels.get(&channel_id)?;
+        let owner = channel.owner?;
+        let here = Source::Own(ChannelRef { link, channel_id });
+        let miner = self.miners.find(owner)?;
+        let (device, own_id) = self.place_of(owner).filter(|_| miner.source == here)?;
+        Some((owner, device, own_id))
     }
 }
 
