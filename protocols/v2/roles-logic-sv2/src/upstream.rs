@@ -74,6 +74,9 @@ pub struct UpstreamTerms {
     pub extensions: Vec<u16>,
     /// Time for answers to setup and to requests for channels.
     pub answer_timeout: Duration,
+    /// Whether a server is left that breaks its word ([`ClientReject::is_broken_word`]) or says nothing while shares wait.
+    /// Who has others to go to wants that; with one server only, what it says wrong is counted and changes nothing.
+    pub is_strict: bool,
 }
 
 impl Default for UpstreamTerms {
@@ -83,6 +86,7 @@ impl Default for UpstreamTerms {
             flags: 0,
             extensions: Vec::new(),
             answer_timeout: DEFAULT_ANSWER_TIMEOUT,
+            is_strict: true,
         }
     }
 }
@@ -217,6 +221,7 @@ pub struct UpstreamSession {
     phase: Phase,
     extensions: ClientExtensions,
     answer_timeout: Duration,
+    is_strict: bool,
     deadline: Option<Instant>,
     channels: ClientChannels,
     /// Requests for channels, by the time the answer is due.
@@ -240,6 +245,7 @@ impl UpstreamSession {
             phase: Phase::Setup,
             extensions: ClientExtensions::new(&terms.extensions, &[]),
             answer_timeout: terms.answer_timeout,
+            is_strict: terms.is_strict,
             deadline: Some(now.instant + terms.answer_timeout),
             channels: ClientChannels::new(),
             opens: VecDeque::new(),
@@ -421,6 +427,7 @@ impl UpstreamSession {
             }
         }
         if let Err(reason) = handled
+            && self.is_strict
             && reason.is_broken_word()
         {
             self.end(UpstreamEnd::BrokenWord(reason));
@@ -583,7 +590,8 @@ impl UpstreamSession {
             return None;
         }
         let open = self.opens.front().map(|(_, due)| *due);
-        let silence = (self.unheard >= SILENT_SHARES).then(|| self.unheard_since + SILENCE_TIMEOUT);
+        let is_unheard = self.is_strict && self.unheard >= SILENT_SHARES;
+        let silence = is_unheard.then(|| self.unheard_since + SILENCE_TIMEOUT);
         [self.deadline, open, silence].into_iter().flatten().min()
     }
 

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::target::ConversionError;
 use roles_logic_sv2::upstream::failover::Failover;
@@ -141,7 +140,7 @@ pub struct Proxy {
     miners: Miners,
     devices: Slots<Device>,
     /// The terms of devices' connections.
-    device_terms: Arc<DownstreamTerms>,
+    device_terms: DeviceTerms,
     next_payout: u32,
     parking: Parking,
     numbers: ExtranonceAllocator,

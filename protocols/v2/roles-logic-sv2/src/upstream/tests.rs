@@ -424,6 +424,24 @@ fn another_endpoint_behind_no_channel_is_counted_and_changes_nothing() {
 }
 
 #[test]
+fn who_is_not_strict_counts_what_others_leave_a_server_for() {
+    let mut scene = Scene::working();
+    scene.session.is_strict = false;
+    scene.says(MiningMessage::from(SubmitSharesSuccess {
+        channel_id: CHANNEL,
+        last_sequence_number: 9,
+        new_submits_accepted_count: 9,
+        new_shares_sum: 9,
+    }));
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.session.rejected(ClientReject::UnsentShare), 1);
+    for _ in 0..SILENT_SHARES {
+        scene.submit(None).unwrap();
+    }
+    assert_eq!(scene.session.poll_timeout(), None);
+}
+
+#[test]
 fn frames_of_unknown_extensions_for_a_channel_are_handed_out_as_they_came() {
     let mut scene = Scene::working();
     let payload = [&CHANNEL.to_le_bytes()[..], &[1, 2, 3]].concat();

@@ -23,7 +23,7 @@ use super::shares::Upward;
 use super::{Proxy, Wake};
 use crate::device::{Device, DeviceEvent, DeviceId, DeviceOutput, DeviceShare, MAX_WAITING_OPENS};
 use crate::leaf::{Given, Leaf, OpenLeaf};
-use crate::link::{LinkId, Sent};
+use crate::link::{Link, LinkId, Sent};
 use crate::miner::{ChannelRef, Face, Miner, MinerId, Source};
 use crate::snapshot::{add_counts, count_code};
 
@@ -34,7 +34,13 @@ impl Proxy {
         if is_full || self.is_draining {
             return None;
         }
-        let device = Device::new(self.device_terms.clone(), now);
+        // It may come to work for any of those in use.
+        let used = self.used.iter().filter_map(|id| self.links.get(id));
+        let terms = match { used }.any(Link::has_fixed_version) {
+            true => &self.device_terms.fixed_version,
+            false => &self.device_terms.usual,
+        };
+        let device = Device::new(terms.clone(), now);
         Some(self.devices.insert(device))
     }
 
@@ -370,6 +376,14 @@ impl Proxy {
         let Some((given, payout_work)) = self.payout_work(work) else {
             return self.dismiss_leaf(id, now);
         };
+        if work.work().version_mask() == 0 {
+            if let Some(link) = self.links.get_mut(&given.channel.link) {
+                link.gave_fixed_version = true;
+            }
+            if !self.keeps_version(id) {
+                return self.dismiss_leaf(id, now);
+            }
+        }
         let Some(leaf) = self.miners.leaf_mut(id) else {
             return;
         };
@@ -395,6 +409,21 @@ impl Proxy {
             }
         });
         self.look_at_leaf(id, now);
+    }
+
+    /// Whether a leaf leaves the versions of jobs as they are. One that was told so at setup does, and one that is told with
+    /// each job and has not said that it cannot. For the others the connection ends: at the next setup they hear it (MS-16
+    /// to MS-18).
+    fn keeps_version(&self, id: MinerId) -> bool {
+        let Some(leaf) = self.miners.leaf(id) else {
+            return true;
+        };
+        let device = self.devices.find(leaf.device);
+        let flags = device.and_then(|device| Some(device.session().channels()?.flags()));
+        let Some(flags) = flags else {
+            return true;
+        };
+        flags.fixed_version || !flags.rolls_version && !leaf.is_standard()
     }
 
     /// Work as devices get it, and where it comes from. `None` when the channel is gone, or when it cannot be handed on.

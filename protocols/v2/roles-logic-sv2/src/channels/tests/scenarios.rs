@@ -29,12 +29,16 @@ const STANDARD_ONLY: ServerFlags = ServerFlags {
     standard_jobs_only: true,
     selects_work: false,
     extended_channels_only: false,
+    rolls_version: false,
+    fixed_version: false,
 };
 
 const WORK_SELECTION: ServerFlags = ServerFlags {
     standard_jobs_only: false,
     selects_work: true,
     extended_channels_only: true,
+    rolls_version: false,
+    fixed_version: false,
 };
 
 const fn job_name(kind: ChannelKind) -> &'static str {

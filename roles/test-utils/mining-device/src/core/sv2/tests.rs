@@ -1,6 +1,6 @@
-use common_messages_sv2::{Reconnect, SetupConnectionError, SetupConnectionSuccess};
+use common_messages_sv2::{CommonMessage, Reconnect, SetupConnectionError, SetupConnectionSuccess};
+use const_sv2::mining::REQUIRES_FIXED_VERSION;
 use mining_sv2::{CloseChannel, OpenMiningChannelError, SetTarget};
-
 use roles_logic_sv2::channels::client::Work;
 
 use super::*;
@@ -90,7 +90,7 @@ fn setup_comes_first_and_asks_for_standard_jobs() {
 #[test]
 fn a_find_becomes_a_share_of_its_job() {
     let (mut miner, work) = mining();
-    miner.handle_found(&share_of(&work, 9)).unwrap();
+    miner.handle_found(&share_of(&work, 9), now()).unwrap();
     let outputs = drain(&mut miner);
     let [Output::Send(AnyMessage::Mining(MiningMessage::SubmitSharesStandard(share)))] =
         &outputs[..]
@@ -118,7 +118,7 @@ fn a_new_tip_replaces_the_work_and_ends_late_finds() {
         "{outputs:?}"
     );
     assert_eq!(
-        miner.handle_found(&share_of(&old, 9)),
+        miner.handle_found(&share_of(&old, 9), now()),
         Err(ClientError::Stale)
     );
     assert!(drain(&mut miner).is_empty());
@@ -195,7 +195,7 @@ fn every_refusal_ends_the_connection_with_its_reason() {
         }
     );
     assert_eq!(
-        closed.handle_found(&share_of(&work, 9)),
+        closed.handle_found(&share_of(&work, 9), now()),
         Err(ClientError::NotOpen)
     );
     assert!(
@@ -248,7 +248,7 @@ fn a_silent_server_is_left() {
 #[test]
 fn stopping_gives_the_channel_back() {
     let (mut miner, _) = mining();
-    miner.handle_stop();
+    miner.handle_stop(now());
     let outputs = drain(&mut miner);
     let [
         Output::Send(AnyMessage::Mining(MiningMessage::CloseChannel(close))),
