@@ -20,7 +20,7 @@ use roles_logic_sv2::upstream::split::{Split, SplitConfig};
 use stratum_translation::bridge::Bridge;
 use stratum_translation::layout::Layout;
 
-use crate::config::ProxyConfig;
+use crate::config::{DeviceTerms, ProxyConfig};
 use crate::device::{Device, DeviceId};
 use crate::link::{Link, LinkId, LinkOutput};
 use crate::miner::{MinerId, MinerOutput, Miners};

@@ -376,13 +376,8 @@ impl Proxy {
         let Some((given, payout_work)) = self.payout_work(work) else {
             return self.dismiss_leaf(id, now);
         };
-        if work.work().version_mask() == 0 {
-            if let Some(link) = self.links.get_mut(&given.channel.link) {
-                link.gave_fixed_version = true;
-            }
-            if !self.keeps_version(id) {
-                return self.dismiss_leaf(id, now);
-            }
+        if self.is_version_fixed(work, given.channel.link) && !self.keeps_version(id) {
+            return self.dismiss_leaf(id, now);
         }
         let Some(leaf) = self.miners.leaf_mut(id) else {
             return;
@@ -409,6 +404,15 @@ impl Proxy {
             }
         });
         self.look_at_leaf(id, now);
+    }
+
+    /// Whether the version of this work has to be left as it is, as its upstream said at setup or says with each job.
+    fn is_version_fixed(&mut self, work: &ChannelWork, link: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(&link) else {
+            return false;
+        };
+        link.gave_fixed_version |= work.work().version_mask() == 0;
+        link.has_fixed_version()
     }
 
     /// Whether a leaf leaves the versions of jobs as they are. One that was told so at setup does, and one that is told with

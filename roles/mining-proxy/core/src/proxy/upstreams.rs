@@ -85,6 +85,7 @@ impl Proxy {
             flags: 0,
             extensions,
             answer_timeout: self.config.answer_timeout,
+            is_strict: true,
         };
         link.session = Some(UpstreamSession::new(terms, now));
         self.take_session_outputs(id, now);

@@ -446,6 +446,22 @@ fn unsound_requests_are_refused_with_their_reason() {
     );
 }
 
+/// MS-18, and MS-16 where the client has its way.
+#[test]
+fn extended_jobs_allow_what_setup_and_the_work_allow() {
+    for fixed_version in [false, true] {
+        let flags = ServerFlags {
+            fixed_version,
+            ..ServerFlags::default()
+        };
+        let mut dialogue = Dialogue::working(flags);
+        let channel = dialogue.open(ChannelKind::Extended, 0).unwrap();
+        let mask = dialogue.work(channel).version_mask();
+        assert_eq!(mask == 0, fixed_version);
+        dialogue.mine(channel).outcome.unwrap();
+    }
+}
+
 #[test]
 fn a_kind_of_channel_that_setup_rules_out_is_refused() {
     let flags = ServerFlags::default();

@@ -307,3 +307,35 @@ fn unknown_frames_are_counted_and_malformed_ones_end_the_connection() {
     miner.handle_frame(0x8000, 0x21, &[1], now());
     assert!(matches!(end_of(&drain(&mut miner)), End::Frame(_)));
 }
+
+/// It mines at servers under test, too.
+#[test]
+fn what_a_server_says_wrong_is_counted_and_changes_nothing() {
+    let (mut miner, work) = mining();
+    let channel_id = CHANNEL + 1;
+    let message = SetTarget {
+        channel_id,
+        maximum_target: [1; 32].into(),
+    };
+    assert!(handle(&mut miner, MiningMessage::from(message)).is_empty());
+    assert_eq!(miner.rejected(ClientReject::UnknownChannel), 1);
+    for nonce in 0..100 {
+        miner.handle_found(&share_of(&work, nonce), now()).unwrap();
+    }
+    assert_eq!(drain(&mut miner).len(), 100);
+    assert_eq!(miner.poll_timeout(), None, "answers may take their time");
+}
+
+#[test]
+fn a_channel_that_is_unsound_is_not_mined_on() {
+    let mut miner = miner();
+    handle(&mut miner, setup_success());
+    let MiningMessage::OpenStandardMiningChannelSuccess(mut opened) =
+        standard_opened(1, [0xff; 32])
+    else {
+        panic!()
+    };
+    opened.group_channel_id = opened.channel_id;
+    let outputs = handle(&mut miner, MiningMessage::from(opened));
+    assert_eq!(end_of(&outputs), &End::NoChannel);
+}
