@@ -157,6 +157,22 @@ fn each_lie_of_a_template_has_its_name() {
     assert_eq!(wrong, TemplateFault::WrongCommitment);
 }
 
+/// BIP141: of several commitments the last one counts.
+#[test]
+fn the_last_commitment_counts() {
+    let transactions = txs(&[true]);
+    let (right, wrong) = (commitment_of(&transactions), commitment_of(&[]));
+    let with = |outputs: [&[u8]; 2]| {
+        let mut block = block(3, &transactions);
+        block.template.coinbase_tx_outputs = outputs.concat().try_into().unwrap();
+        block.template.coinbase_tx_outputs_count = 2;
+        block
+    };
+    assert!(negotiated(with([&wrong, &right])).is_ok());
+    let fault = fault_of(with([&right, &wrong]));
+    assert_eq!(fault, TemplateFault::WrongCommitment);
+}
+
 #[test]
 fn transactions_in_another_encoding_are_no_breach_but_not_judged() {
     let mut block = block(3, &txs(&[true, false]));
