@@ -223,6 +223,13 @@ impl Front {
                     "upstream asks to be connected to anew"
                 );
             }
+            Note::EndpointChanged { upstream, count } => {
+                tracing::info!(
+                    upstream = self.upstream_name(*upstream),
+                    count,
+                    "another endpoint stands behind a channel of this upstream"
+                );
+            }
             // Late by a moment at each tip is a matter for the counts.
             Note::Rejected {
                 user, code, count, ..

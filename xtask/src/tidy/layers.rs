@@ -28,6 +28,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("roles/monitor", Layer::Shell),
     ("roles/ledger", Layer::Shell),
     ("roles", Layer::Role),
+    ("experimental", Layer::Role),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +52,8 @@ enum Layer {
 
 impl Layer {
     fn of(folder: &str) -> Self {
-        if folder.starts_with("roles/") && folder.ends_with("/core") {
+        let has_core = folder.starts_with("roles/") || folder.starts_with("experimental/");
+        if has_core && folder.ends_with("/core") {
             return Self::Core;
         }
         let matches = LAYERS
@@ -310,6 +312,8 @@ mod tests {
             ("protocols/v2/subprotocols/mining", Layer::Meaning),
             ("roles/pool/core", Layer::Core),
             ("roles/pool", Layer::Role),
+            ("experimental/coinbase-negotiator/core", Layer::Core),
+            ("experimental/coinbase-negotiator", Layer::Role),
             ("roles/runtime", Layer::Shell),
             ("test/e2e", Layer::Top),
         ] {

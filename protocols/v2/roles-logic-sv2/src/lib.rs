@@ -64,6 +64,8 @@ pub mod channels;
 pub mod clock;
 pub mod coinbase;
 #[cfg(feature = "server")]
+pub mod coinbase_space;
+#[cfg(feature = "server")]
 pub mod downstream;
 #[cfg(feature = "server")]
 pub mod duplicates;

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::target::ConversionError;
 use roles_logic_sv2::upstream::failover::Failover;
@@ -21,7 +20,7 @@ use roles_logic_sv2::upstream::split::{Split, SplitConfig};
 use stratum_translation::bridge::Bridge;
 use stratum_translation::layout::Layout;
 
-use crate::config::ProxyConfig;
+use crate::config::{DeviceTerms, ProxyConfig};
 use crate::device::{Device, DeviceId};
 use crate::link::{Link, LinkId, LinkOutput};
 use crate::miner::{MinerId, MinerOutput, Miners};
@@ -61,6 +60,14 @@ pub enum Note {
     Reconnects {
         /// The upstream.
         upstream: usize,
+    },
+    /// An upstream says that another endpoint stands behind a channel. Told at the first, and each time their number has
+    /// doubled.
+    EndpointChanged {
+        /// The upstream.
+        upstream: usize,
+        /// How often it said so.
+        count: u64,
     },
     /// An upstream rejects shares of a miner. Told at the first, and each time their number has doubled.
     Rejected {
@@ -133,7 +140,7 @@ pub struct Proxy {
     miners: Miners,
     devices: Slots<Device>,
     /// The terms of devices' connections.
-    device_terms: Arc<DownstreamTerms>,
+    device_terms: DeviceTerms,
     next_payout: u32,
     parking: Parking,
     numbers: ExtranonceAllocator,

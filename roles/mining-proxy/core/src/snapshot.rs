@@ -59,6 +59,8 @@ pub struct UpstreamSnapshot {
     pub broken_words: BTreeMap<&'static str, u64>,
     /// Updates of a channel's hash rate that were refused.
     pub updates_refused: u64,
+    /// How often it said that another endpoint stands behind a channel: what extensions knew of that channel is void.
+    pub endpoints_changed: u64,
     /// Channels open now.
     pub channels: usize,
 }
@@ -229,6 +231,7 @@ impl UpstreamSnapshot {
             *self.broken_words.entry(label).or_default() += count;
         }
         self.updates_refused += more.updates_refused;
+        self.endpoints_changed += more.endpoints_changed;
         self.channels += more.channels;
     }
 }

@@ -1,6 +1,8 @@
 //! Devices that do not keep to the rules, and extensions that nobody knows.
 
 use binary_sv2::Encodable as _;
+use common_messages_sv2::{ChannelEndpointChanged, CommonMessage};
+use mining_proxy_core::Note;
 use mining_sv2::{OpenExtendedMiningChannel, OpenStandardMiningChannel};
 use roles_logic_sv2::downstream::CloseReason;
 use roles_logic_sv2::messages::ForwardedFrame;
@@ -341,6 +343,34 @@ fn a_device_hears_of_another_endpoint_if_it_has_spoken_to_the_one_before() {
         world.digs(device, own);
         world.waits_secs(2);
         world.devices[device].assert_content();
+    }
+}
+
+#[test]
+fn a_device_hears_when_the_endpoint_changes_further_up() {
+    for mode in [PerMiner, Aggregated] {
+        let (mut world, channel) = lone(mode, Extended);
+        let link = world.link(0);
+        let channel_id = upstream_channel(&world, 0);
+        let changes = |world: &mut World| {
+            let changed = ChannelEndpointChanged { channel_id };
+            world.upstreams[0].say(link, CommonMessage::from(changed));
+            world.run();
+            world.devices[0].count("ChannelEndpointChanged")
+        };
+        assert_eq!(changes(&mut world), 0, "it has not spoken to any");
+        world.device_sends(0, FOREIGN, 0x55, &foreign(channel, &[1]));
+        // Where the channel is shared, the proxy itself is the endpoint.
+        let heard = usize::from(mode == PerMiner);
+        assert_eq!(changes(&mut world), heard);
+        assert_eq!(changes(&mut world), heard, "nor to this one");
+        assert_eq!(world.snapshot().upstreams[0].endpoints_changed, 3);
+        let told = world.notes.iter();
+        let told = told.filter(|note| matches!(note, Note::EndpointChanged { .. }));
+        assert_eq!(told.count(), 2, "at the first, and when it has doubled");
+        world.digs(0, channel);
+        world.waits_secs(2);
+        world.devices[0].assert_content();
     }
 }
 
