@@ -27,7 +27,8 @@ use crate::miner::{MinerId, MinerOutput, Miners};
 use crate::parking::{MAX_PARKED, Parking};
 use crate::slots::Slots;
 use crate::snapshot::{
-    Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, count_code, of_miner,
+    Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, add_not_done, count_code,
+    of_miner,
 };
 use crate::upstream::Upstream;
 
@@ -374,10 +375,14 @@ impl Proxy {
             upstream: self.totals.upstream,
             closed: self.totals.closed.clone(),
             requests_refused: self.totals.requests_refused.clone(),
+            not_done: self.totals.not_done.clone(),
             devices: self.devices.len(),
             foreign_ignored: self.totals.foreign_ignored,
             miners: Vec::new(),
         };
+        for (_, device) in self.devices.iter() {
+            add_not_done(&mut snapshot.not_done, device.session());
+        }
         for miner in &miners {
             snapshot.accepted += miner.accepted;
             add_counts(&mut snapshot.upstream, &miner.upstream);

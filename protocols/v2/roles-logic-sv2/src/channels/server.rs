@@ -209,6 +209,25 @@ pub struct Ignored {
     pub unfit_jobs: u64,
 }
 
+impl Ignored {
+    /// The requests that were answered with an error, each with its name in metrics and logs. The names never change.
+    pub const fn refused(&self) -> [(&'static str, u64); 3] {
+        [
+            ("update-refused", self.updates_refused),
+            ("open-refused", self.opens_refused),
+            ("custom-job-refused", self.custom_jobs_refused),
+        ]
+    }
+
+    /// What nothing was sent for, each with its name in metrics and logs. The names never change.
+    pub const fn passed_over(&self) -> [(&'static str, u64); 2] {
+        [
+            ("close-of-unknown-channel", self.closes_of_unknown_channels),
+            ("job-does-not-fit-prefix", self.unfit_jobs),
+        ]
+    }
+}
+
 /// The channels of one downstream connection.
 ///
 /// Nothing is allocated for a share but what its duplicate check keeps. An idle channel takes less than 1 KB.

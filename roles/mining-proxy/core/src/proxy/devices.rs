@@ -25,7 +25,7 @@ use crate::device::{Device, DeviceEvent, DeviceId, DeviceOutput, DeviceShare, MA
 use crate::leaf::{Given, Leaf, OpenLeaf};
 use crate::link::{Link, LinkId, Sent};
 use crate::miner::{ChannelRef, Face, Miner, MinerId, Source};
-use crate::snapshot::{add_counts, count_code};
+use crate::snapshot::{add_counts, add_not_done, count_code};
 
 impl Proxy {
     /// A device has connected. `None` when there are too many, or when the program ends: close its connection.
@@ -99,6 +99,7 @@ impl Proxy {
         let Some(device) = self.devices.remove(id) else {
             return;
         };
+        add_not_done(&mut self.totals.not_done, device.session());
         for (leaf, _) in device.waiting {
             self.leaf_closed(leaf, now);
         }
@@ -719,6 +720,7 @@ const fn refusal(message: &ServerMessage) -> Option<&Str0255<'static>> {
     match message {
         ServerMessage::OpenMiningChannelError(message) => Some(&message.error_code),
         ServerMessage::UpdateChannelError(message) => Some(&message.error_code),
+        ServerMessage::SetCustomMiningJobError(message) => Some(&message.error_code),
         _ => None,
     }
 }

@@ -254,6 +254,44 @@ fn one_device_may_close_and_open_without_end() {
     }
 }
 
+#[test]
+fn what_is_not_done_for_devices_is_counted_by_reason_and_kept() {
+    for mode in BOTH {
+        let mut world = World::with(mode, 1);
+        let frames: [(u16, u8, &[u8]); 5] = [
+            // Nobody knows it.
+            (0, 0x7e, &[]),
+            (0x0abc, 0x01, &[1]),
+            (0x0abc, 0x01, &[1]),
+            // `CloseChannel` of channel 77, which is not there, as it should be and without the channel bit.
+            (0x8000, 0x18, &[77, 0, 0, 0, 0]),
+            (0, 0x18, &[77, 0, 0, 0, 0]),
+        ];
+        let expected = [
+            ("close-of-unknown-channel", 2),
+            ("unknown-extension", 2),
+            ("unknown-message", 1),
+            ("wrong-channel-bit", 1),
+        ];
+        let device = set_up(&mut world);
+        assert!(world.snapshot().not_done.is_empty());
+        for (extension_type, msg_type, payload) in frames {
+            world.device_sends(device, extension_type, msg_type, payload);
+        }
+        assert_eq!(world.snapshot().not_done, expected.into());
+        world.device_leaves(device);
+        assert_eq!(world.proxy.devices(), 0);
+        assert_eq!(world.snapshot().not_done, expected.into());
+        // A second one, and another thread's.
+        let device = set_up(&mut world);
+        world.device_sends(device, 0, 0x7e, &[]);
+        let mut both = world.snapshot();
+        both.merge(world.snapshot());
+        assert_eq!(both.not_done["unknown-message"], 4);
+        assert_eq!(both.not_done["wrong-channel-bit"], 2);
+    }
+}
+
 fn foreign(channel_id: u32, rest: &[u8]) -> Vec<u8> {
     [&channel_id.to_le_bytes(), rest].concat()
 }
