@@ -40,6 +40,15 @@ async fn its_shares_are_accepted() {
 }
 
 #[test]
+fn seconds_end_it_whatever_the_pool_says() {
+    // It takes the connection and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let output = miner(&[&address, "--plain", "--seconds", "1"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_pool_that_is_not_there_is_told() {
     let output = miner(&["127.0.0.1:1"]);
     assert!(!output.status.success());

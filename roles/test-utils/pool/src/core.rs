@@ -209,11 +209,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`TooManyCommands`] when it would have to wait and too many do.
-    pub fn handle_command(
-        &mut self,
-        command: Command,
-        now: Now,
-    ) -> Result<usize, TooManyCommands> {
+    pub fn handle_command(&mut self, command: Command, now: Now) -> Result<usize, TooManyCommands> {
         if command.after.is_zero() {
             let told = self.act(command.act, command.lasting, now);
             self.collect(now);
@@ -238,7 +234,10 @@ impl Pool {
         }
         let (connections, mut around) = self.parts(now);
         for connection in connections.values_mut() {
-            if connection.poll_timeout().is_some_and(|due| due <= now.instant) {
+            if connection
+                .poll_timeout()
+                .is_some_and(|due| due <= now.instant)
+            {
                 connection.handle_timeout(&mut around);
             }
         }
@@ -261,10 +260,13 @@ impl Pool {
 
     /// How new connections are to be met; `None` for as they should be.
     pub fn door(&self) -> Option<&Door> {
-        self.active.iter().rev().find_map(|active| match &active.what {
-            Misbehaviour::Door(door) => Some(door),
-            _ => None,
-        })
+        self.active
+            .iter()
+            .rev()
+            .find_map(|active| match &active.what {
+                Misbehaviour::Door(door) => Some(door),
+                _ => None,
+            })
     }
 
     /// What was seen so far.
@@ -283,7 +285,8 @@ impl Pool {
             Act::Misbehave(Misbehaviour::Lie(lie)) => connections = self.tell(lie, now),
             Act::Misbehave(what) => {
                 // Told again it is as if told for the first time.
-                self.active.retain(|active| active.what.name() != what.name());
+                self.active
+                    .retain(|active| active.what.name() != what.name());
                 self.active.push(Active {
                     what: what.clone(),
                     until: lasting.map(|lasting| now.instant + lasting),
@@ -344,7 +347,8 @@ impl Pool {
             return;
         }
         for active in over {
-            self.events.push_back(Event::Over(Act::Misbehave(active.what)));
+            self.events
+                .push_back(Event::Over(Act::Misbehave(active.what)));
         }
         self.settle(now);
     }

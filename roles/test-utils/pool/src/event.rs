@@ -56,6 +56,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its number.
         channel_id: u32,
+        /// The group that it belongs to: jobs of the group are its own.
+        group_id: u32,
         /// Standard or extended.
         kind: ChannelKind,
         /// Who mines.
@@ -113,6 +115,7 @@ impl fmt::Display for Event {
             Self::Opened {
                 connection,
                 channel_id,
+                group_id,
                 kind,
                 user_identity,
             } => {
@@ -122,7 +125,7 @@ impl fmt::Display for Event {
                 };
                 write!(
                     f,
-                    "{connection}: {kind} channel {channel_id} opened for {user_identity:?}"
+                    "{connection}: {kind} channel {channel_id} of group {group_id} opened for {user_identity:?}"
                 )
             }
             Self::Share(share) => share.fmt(f),

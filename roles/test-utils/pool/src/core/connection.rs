@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use const_sv2::Protocol;
-use roles_logic_sv2::channels::server::{
-    Grant, OpenRefusal, OpenRequest, ServerChannels,
-};
+use roles_logic_sv2::channels::server::{Grant, OpenRefusal, OpenRequest, ServerChannels};
 use roles_logic_sv2::channels::{ChannelKind, WorkTerms};
 use roles_logic_sv2::clock::{Instant, Now};
 use roles_logic_sv2::downstream::{
@@ -249,6 +247,9 @@ impl ChannelOwner for Owner<'_> {
             Ok(channel_id) => self.events.push_back(Event::Opened {
                 connection: self.id,
                 channel_id,
+                group_id: channels
+                    .channel(channel_id)
+                    .map_or(0, |channel| channel.group_id()),
                 kind,
                 user_identity: String::from_utf8_lossy(user_identity).into_owned(),
             }),

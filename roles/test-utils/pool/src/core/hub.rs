@@ -120,11 +120,12 @@ impl Hub {
     /// A new job on the block before, which is no work for anybody.
     pub(super) fn stale_work(&mut self) -> Arc<WorkState> {
         self.job_number += 1;
-        let job = job(&self.factory, self.height.saturating_sub(1), self.job_number);
-        work(
-            &self.former_tip,
-            &job.unwrap_or_else(|_| self.job.clone()),
-        )
+        let job = job(
+            &self.factory,
+            self.height.saturating_sub(1),
+            self.job_number,
+        );
+        work(&self.former_tip, &job.unwrap_or_else(|_| self.job.clone()))
     }
 }
 
