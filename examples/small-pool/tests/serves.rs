@@ -52,8 +52,14 @@ async fn it_takes_shares_of_both_kinds_of_channels() {
         assert!(ended.success(), "{said:?}");
         let good = said.iter().filter(|line| line.starts_with("good share"));
         assert!(good.count() >= 5, "{said:?}");
-        assert!(said.iter().any(|line| line.ends_with("is open for alice")), "{said:?}");
-        assert!(!said.iter().any(|line| line.starts_with("bad share")), "{said:?}");
+        assert!(
+            said.iter().any(|line| line == "channel 2 is open"),
+            "{said:?}"
+        );
+        assert!(
+            !said.iter().any(|line| line.starts_with("bad share")),
+            "{said:?}"
+        );
         shutdown.end();
         miner.join().await;
     }
@@ -63,6 +69,5 @@ async fn it_takes_shares_of_both_kinds_of_channels() {
 fn seconds_end_it() {
     let mut pool = start(&["--seconds", "1"]);
     assert!(pool.program.wait().unwrap().success());
-    let last = pool.lines.last().unwrap().unwrap();
-    assert_eq!(last, "good shares: 0");
+    assert_eq!(pool.lines.count(), 1);
 }

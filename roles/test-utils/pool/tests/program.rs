@@ -133,7 +133,7 @@ fn what_it_cannot_do_it_says() {
         ),
         (&["--key", "abc"], "--key is no authority's secret key"),
         (&["--port", &port], "in use"),
-        (&["--difficulty", "-1"], "difficulty"),
+        (&["--difficulty", "0"], "difficulty"),
         (&["--extranonce-size", "40"], "extranonce"),
     ];
     for (arguments, said) in cases {
