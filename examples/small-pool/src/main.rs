@@ -164,7 +164,8 @@ async fn run(args: &Args) -> anyhow::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let run = LocalSet::new().run_until(run(&args));
+    let local = LocalSet::new();
     let time = Duration::from_secs(args.seconds.into());
-    tokio::time::timeout(time, run).await.unwrap_or(Ok(()))
+    let ended = tokio::time::timeout(time, local.run_until(run(&args)));
+    ended.await.unwrap_or(Ok(()))
 }

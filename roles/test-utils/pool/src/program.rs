@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use noise_sv2::AuthoritySecretKey;
+use stratum_runtime::{Shutdown, drain_on_signals};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -17,6 +18,9 @@ use crate::server::{Events, StartError, TestPool};
 
 /// Lines of standard input that wait to be taken; the reader waits with further ones.
 const MAX_LINES: usize = 16;
+
+/// The program ends at a signal in less.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The arguments of the program.
 #[derive(Clone, Debug, clap::Args)]
@@ -101,6 +105,9 @@ pub enum RunError {
     /// The operating system does not give what a runtime needs.
     #[error("cannot start the runtime: {0}; check the limits of this user (ulimit -u)")]
     Runtime(io::Error),
+    /// The operating system refuses signal handlers.
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
 }
 
 /// The whole program, as its arguments say. What it sees goes to standard output, commands come from standard input.
@@ -145,6 +152,8 @@ fn list() -> String {
 }
 
 async fn run(args: &TestPoolArgs) -> Result<(), RunError> {
+    let shutdown = Shutdown::new();
+    drain_on_signals(shutdown.clone(), GRACE).map_err(RunError::Signals)?;
     let pool = start(args).await?;
     print(&format!("test pool: {}\n", pool.endpoint()));
     let lines = standard_input();
@@ -161,7 +170,7 @@ async fn run(args: &TestPoolArgs) -> Result<(), RunError> {
         () = obey(&pool, lines) => {}
         _ = pool.wait_until(|counters| counters.shares_good >= shares) => {}
         () = time => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = shutdown.draining() => {}
     }
     // What came last is seen, but not shown yet.
     while let Some(event) = events.try_next() {
@@ -169,6 +178,7 @@ async fn run(args: &TestPoolArgs) -> Result<(), RunError> {
     }
     print(&summary(&pool.counters()));
     pool.stop().await;
+    shutdown.end();
     Ok(())
 }
 
