@@ -44,10 +44,11 @@ programs=${CARGO_TARGET_DIR:-$root/target}/debug
 folder=$(mktemp -d)
 running=''
 
-# Ends all programs, the last first, and waits for them and for those who show their lines.
+# Ends all programs, one after the other and the last first, then waits for those who show their lines.
 stop() {
     for process in $running; do
         kill "$process" 2>/dev/null || :
+        wait "$process" || :
     done
     running=''
     wait
@@ -101,15 +102,16 @@ user_identity = "farm"
 address = "127.0.0.1:0"
 encrypted = false
 EOF
-start proxy env NO_COLOR=1 "$programs/mining-proxy" -c "$folder/proxy.toml"
+start proxy env RUST_LOG=info "$programs/mining-proxy" -c "$folder/proxy.toml"
 proxy=$(said proxy '^.*mining proxy listens.* url=\([^ ]*\).*$')
 
 # A standard channel, at a hash rate that finds about a share a second.
-start miner env NO_COLOR=1 "$programs/mining-device" "$proxy" --plain --user rig1 --channel standard \
+start miner env RUST_LOG=info "$programs/mining-device" "$proxy" --plain --user rig1 --channel standard \
     --set mining.threads=1 --set mining.hashrate_limit=4300 --set mining.nominal_hashrate=4300 \
     --set program.report_secs=2
 
 sleep "$seconds" &
+running="$! $running"
 wait "$!"
 stop
 good=$(grep -c ': good, difficulty' "$folder/pool.log" || :)

@@ -39,8 +39,8 @@ pub use post::MAX_HELD;
 /// Difficulty of shares unless told otherwise: some 4300 hashes a share.
 pub const DEFAULT_DIFFICULTY: f64 = 1e-6;
 
-/// Bytes of extranonce that miners roll on extended channels unless told otherwise.
-pub const DEFAULT_EXTRANONCE_SIZE: usize = 8;
+/// Bytes of extranonce that miners roll on extended channels unless told otherwise, as deployed pools have it.
+pub const DEFAULT_EXTRANONCE_SIZE: usize = 16;
 
 /// The network's target unless told otherwise: the main chain's at height 840 000, so no share of a test is a block.
 pub const DEFAULT_NBITS: u32 = 0x1703_4219;

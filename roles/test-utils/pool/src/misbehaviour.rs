@@ -305,7 +305,7 @@ behaviours! {
     Duplicate "duplicate" "sends each message twice";
     RefuseShares(code: ErrorCode) "refuse-shares" "answers shares that are good with this error";
     IgnoreShares "ignore-shares" "says nothing to shares";
-    ShortGrant "short-grant" "opens channels with one byte less of extranonce than was asked for";
+    ShortGrant "short-grant" "opens extended channels with one byte of extranonce, whatever was asked for";
     EasyGrant "easy-grant" "opens channels with the easiest target there is, whatever was agreed";
     UsedId "used-id" "opens channels under the number of their group";
     WithholdWork "withhold-work" "gives no jobs";

@@ -538,15 +538,8 @@ fn opens_and_updates_are_refused_or_ignored() {
 
 #[test]
 fn grants_are_not_what_was_asked_for() {
-    // Clients that ask for all the bytes there are get one less.
     let mut world = World::misbehaving(Delivery::ShortGrant);
-    let terms = OpenTerms {
-        min_extranonce_size: 8,
-        ..OpenTerms::default()
-    };
-    let user = "alice".try_into().unwrap();
-    world.client.open_extended(user, terms, world.now).unwrap();
-    world.run();
+    world.open(ChannelKind::Extended);
     assert_eq!(world.label(), "extranonce-size");
 
     for kind in BOTH {

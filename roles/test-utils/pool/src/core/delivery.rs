@@ -56,7 +56,7 @@ impl Delivery {
             }),
             Self::ShortGrant => change(&mut parcels, |message| {
                 if let ServerMessage::OpenExtendedMiningChannelSuccess(grant) = message {
-                    grant.extranonce_size = grant.extranonce_size.saturating_sub(1);
+                    grant.extranonce_size = 1;
                 }
             }),
             Self::EasyGrant => change(&mut parcels, |message| match message {
