@@ -87,8 +87,9 @@ said() {
     printf '%s\n' "$found"
 }
 
-# Encrypted, with a key of its own. A share is some 4300 hashes.
-start pool "$programs/test-pool" --port 0 --difficulty 0.000001
+# Encrypted, with a key of its own. A share is some 4300 hashes; others find a block now and then.
+start pool "$programs/test-pool" --port 0 --difficulty 0.000001 \
+    --misbehave 'after 4s new-block' --misbehave 'after 10s new-block'
 pool=$(said pool '^test pool: \(.*\)$')
 
 # Transparent: the pool sees a channel for each device, all of them in one group. Devices are on this machine, in the clear.

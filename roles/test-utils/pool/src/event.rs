@@ -149,7 +149,7 @@ impl fmt::Display for JudgedShare {
             self.connection, self.channel_id, self.sequence_number, self.job_id
         )?;
         match &self.verdict {
-            Ok(difficulty) => write!(f, "good, difficulty {difficulty}"),
+            Ok(difficulty) => write!(f, "good, difficulty {difficulty:.3e}"),
             Err(reason) => write!(f, "bad: {reason}"),
         }
     }
