@@ -30,7 +30,8 @@ const FATAL: [Lie; 5] = [
 ];
 
 /// What no client has to leave for, and is not to fall over.
-const HARMLESS: [Lie; 7] = [
+const HARMLESS: [Lie; 8] = [
+    Lie::OtherPayee,
     Lie::InvalidNbits,
     Lie::WrongKind,
     Lie::BadCoinbase,
@@ -128,9 +129,9 @@ struct Farm {
 }
 
 impl Farm {
-    async fn new(mode: &str) -> Self {
+    async fn new(mode: &str, more: &str) -> Self {
         let pools = vec![pool().await, pool().await];
-        let keys = format!("mode = '{mode}'\nuser_identity = 'farm'");
+        let keys = format!("mode = '{mode}'\nuser_identity = 'farm'\n{more}");
         let upstreams = pools
             .iter()
             .map(|pool| proxy_upstream(pool.address(), &[&keys]));
@@ -197,7 +198,7 @@ impl Farm {
 async fn a_proxy_leaves_a_pool_that_breaks_its_word_and_its_devices_notice_nothing() {
     for mode in ["aggregated", "transparent"] {
         let panics = PanicWatch::new();
-        let farm = Farm::new(mode).await;
+        let farm = Farm::new(mode, "").await;
         farm.mines("the first shares").await;
         for (lie, label) in BROKEN_WORDS {
             let before = farm.broken_words(label).await;
@@ -216,10 +217,31 @@ async fn a_proxy_leaves_a_pool_that_breaks_its_word_and_its_devices_notice_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_leaves_a_pool_that_pays_somebody_else() {
+    let panics = PanicWatch::new();
+    // What a test pool pays unless told otherwise.
+    let farm = Farm::new("aggregated", "payout = 'raw(51)'").await;
+    farm.mines("the first shares").await;
+    let failures = async || {
+        let upstreams = farm.core().await.upstreams;
+        upstreams
+            .iter()
+            .map(|upstream| upstream.failures)
+            .sum::<u64>()
+    };
+    assert_eq!(failures().await, 0);
+    farm.hears(&Lie::OtherPayee).await;
+    eventually("the pool is left", failures, |count| *count > 0).await;
+    farm.mines("another pool pays whom it should").await;
+    farm.stop().await;
+    panics.assert_none();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_keeps_its_books_on_a_pool_that_is_slow() {
     for mode in ["aggregated", "transparent"] {
         let panics = PanicWatch::new();
-        let farm = Farm::new(mode).await;
+        let farm = Farm::new(mode, "").await;
         let slow = Delivery::Slow(Duration::from_millis(300));
         farm.mines("the first shares").await;
         for pool in &farm.pools {

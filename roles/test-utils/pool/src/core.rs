@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitcoin::ScriptBuf;
 use roles_logic_sv2::accounting::SliceLimits;
 use roles_logic_sv2::channels::server::ServerConfig;
 use roles_logic_sv2::clock::{Instant, Now};
@@ -53,7 +54,7 @@ const SHARES_PER_MINUTE: f64 = 1e30;
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What the pool is like when it behaves.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     /// Difficulty of all shares; a client's harder maximum is kept.
     pub difficulty: f64,
@@ -61,6 +62,8 @@ pub struct PoolConfig {
     pub extranonce_size: usize,
     /// The network's target.
     pub nbits: u32,
+    /// Script of the output that blocks pay.
+    pub pays: ScriptBuf,
 }
 
 impl Default for PoolConfig {
@@ -69,6 +72,8 @@ impl Default for PoolConfig {
             difficulty: DEFAULT_DIFFICULTY,
             extranonce_size: DEFAULT_EXTRANONCE_SIZE,
             nbits: DEFAULT_NBITS,
+            // OP_TRUE: nobody's money.
+            pays: ScriptBuf::from_bytes(vec![0x51]),
         }
     }
 }
@@ -126,7 +131,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`ConfigError`] when no work can be made.
-    pub fn new(config: PoolConfig, now: Now) -> Result<Self, ConfigError> {
+    pub fn new(config: &PoolConfig, now: Now) -> Result<Self, ConfigError> {
         Target::from_difficulty(config.difficulty)?;
         let channels = ServerConfig {
             vardiff: VardiffConfig {
@@ -151,7 +156,7 @@ impl Pool {
         };
         Ok(Self {
             terms: Arc::new(terms),
-            hub: Hub::new(config.extranonce_size, config.nbits, now)?,
+            hub: Hub::new(config, now)?,
             active: Vec::new(),
             waiting: Vec::new(),
             connections: BTreeMap::new(),

@@ -323,6 +323,8 @@ behaviours! {
     EasyTarget "easy-target" "sets the easiest target there is; a lie where the client named a harder maximum";
     UnknownJob "unknown-job" "names a new block with a job that was never sent";
     StaleJob "stale-job" "goes back to work on the block before";
+    OtherPayee "other-payee" "gives a job that pays somebody else";
+    GroupAsChannel "group-as-channel" "moves the channel into a group that is called as the channel is";
     InvalidNbits "invalid-nbits" "names a new block whose difficulty is no number";
     WrongKind "wrong-kind" "gives a standard channel an extended job, or the other way round";
     BadCoinbase "bad-coinbase" "gives a job whose coinbase is no transaction";

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitcoin::ScriptBuf;
 use noise_sv2::AuthoritySecretKey;
 use stratum_runtime::{Shutdown, drain_on_signals};
 use thiserror::Error;
@@ -48,6 +49,9 @@ pub struct TestPoolArgs {
     /// no share is a block]
     #[arg(long, value_parser = hexadecimal)]
     pub nbits: Option<u32>,
+    /// Script that blocks pay, in hexadecimal [default: one that is nobody's]
+    #[arg(long, value_name = "SCRIPT", value_parser = script)]
+    pub pays: Option<ScriptBuf>,
     /// Do this from the start, such as "slow 500ms"; may be given several times
     #[arg(long = "misbehave", value_name = "COMMAND")]
     pub commands: Vec<String>,
@@ -66,6 +70,10 @@ pub struct TestPoolArgs {
     /// Name all misbehaviours, and end
     #[arg(long)]
     pub list: bool,
+}
+
+fn script(text: &str) -> Result<ScriptBuf, String> {
+    ScriptBuf::from_hex(text).map_err(|error| error.to_string())
 }
 
 fn hexadecimal(text: &str) -> Result<u32, String> {
@@ -188,6 +196,9 @@ async fn start(args: &TestPoolArgs) -> Result<TestPool, RunError> {
         .difficulty(args.difficulty)
         .extranonce_size(args.extranonce_size)
         .nbits(args.nbits.unwrap_or(DEFAULT_NBITS));
+    if let Some(script) = &args.pays {
+        builder = builder.pays(script.clone());
+    }
     if args.plain {
         builder = builder.plain();
     }

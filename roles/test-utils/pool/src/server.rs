@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
+use bitcoin::ScriptBuf;
 use buffer_sv2::Append as _;
 use network_helpers_sv2::{CloseReason, Connection, Endpoint, Options};
 use noise_sv2::{AuthorityPublicKey, AuthoritySecretKey};
@@ -104,6 +105,13 @@ impl Builder {
         self
     }
 
+    /// Script of the output that blocks pay; unless said, one that is nobody's.
+    #[must_use]
+    pub fn pays(mut self, script_pubkey: ScriptBuf) -> Self {
+        self.config.pays = script_pubkey;
+        self
+    }
+
     /// Does this wrong from the start.
     #[must_use]
     pub fn misbehave(self, misbehaviour: impl Into<Misbehaviour>) -> Self {
@@ -123,7 +131,7 @@ impl Builder {
     /// [`StartError`], whose message says what to do.
     pub async fn start(self) -> Result<TestPool, StartError> {
         let clock = SystemClock::default();
-        let mut core = Pool::new(self.config, clock.now())?;
+        let mut core = Pool::new(&self.config, clock.now())?;
         for command in self.commands {
             let taken = core.handle_command(command, clock.now());
             taken.map_err(|_| ScriptError::TooLong)?;

@@ -58,7 +58,7 @@ impl World {
             difficulty: DIFFICULTY,
             ..PoolConfig::default()
         };
-        let mut pool = Pool::new(config, START).unwrap();
+        let mut pool = Pool::new(&config, START).unwrap();
         pool.handle_connected(CLIENT, START);
         Self {
             pool,
@@ -163,7 +163,6 @@ impl World {
             nominal_hash_rate: 1e12,
             max_target: self.max_target,
             min_extranonce_size: 4,
-            ..OpenTerms::default()
         };
         let user = "alice".try_into().unwrap();
         let opened = match kind {
@@ -384,6 +383,7 @@ fn lies_that_break_the_word_end_the_connection() {
 fn lies_that_are_only_counted_are_counted() {
     let cases = [
         (Lie::UnknownJob, ClientReject::UnknownJob),
+        (Lie::GroupAsChannel, ClientReject::IdInUse),
         (Lie::InvalidNbits, ClientReject::InvalidNbits),
         (Lie::WrongKind, ClientReject::WrongKind),
         (Lie::UnaskedOpen, ClientReject::UnknownRequest),
@@ -430,6 +430,30 @@ fn a_stale_job_builds_on_the_block_before() {
         world.command(Act::NewBlock);
         world.assert_works();
     }
+}
+
+#[test]
+fn a_job_pays_somebody_else_and_its_shares_are_good_all_the_same() {
+    let mut world = World::mining(ChannelKind::Extended);
+    let root = |world: &World| {
+        let work = world.work().unwrap();
+        let extranonce = vec![7; work.extranonce_size()];
+        work.merkle_root(&extranonce).unwrap()
+    };
+    let outputs = |world: &World| {
+        let is_job = |frame: &&Frame| frame.name == "NewExtendedMiningJob";
+        let job = world.frames.iter().rev().find(is_job).unwrap();
+        // One byte of script behind its length, then the lock time.
+        job.payload[job.payload.len() - 6..].to_vec()
+    };
+    let before = root(&world);
+    assert_eq!(outputs(&world), [1, 0x51, 0, 0, 0, 0]);
+    assert_eq!(world.told(Lie::OtherPayee), 1);
+    assert_ne!(root(&world), before);
+    assert_eq!(outputs(&world), [1, 0x52, 0, 0, 0, 0]);
+    world.assert_works();
+    world.command(Act::NewJob);
+    assert_eq!(outputs(&world), [1, 0x51, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use roles_logic_sv2::target::NbitsError;
 use roles_logic_sv2::template_server::bip34_prefix;
 use thiserror::Error;
 
+use super::PoolConfig;
+
 /// Height of the first block that is mined on.
 const FIRST_HEIGHT: u32 = 840_000;
 
@@ -24,6 +26,10 @@ const PREFIX_SIZE: usize = 4;
 
 /// Channels that may be open at a time, of all connections; one more is refused.
 pub const MAX_CHANNELS: u32 = 100_000;
+
+/// Who is paid when somebody else is to be (OP_2), and who when that is whom the pool pays (OP_3).
+const OTHERS: &[u8] = &[0x52];
+const OTHERS_OTHER: &[u8] = &[0x53];
 
 /// All channels are paid the same way.
 pub(super) const PAYOUT: PayoutId = PayoutId(0);
@@ -47,6 +53,8 @@ pub enum WorkError {
 pub(super) struct Hub {
     pub(super) extranonces: ExtranonceAllocator,
     factory: JobFactory,
+    /// Pays somebody else.
+    other_factory: JobFactory,
     tip: Arc<ChainTip>,
     former_tip: Arc<ChainTip>,
     height: u32,
@@ -57,26 +65,29 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(extranonce_size: usize, nbits: u32, now: Now) -> Result<Self, WorkError> {
+    pub(super) fn new(config: &PoolConfig, now: Now) -> Result<Self, WorkError> {
+        let nbits = config.nbits;
         let layout = ExtranonceLayout {
-            full_size: PREFIX_SIZE + extranonce_size,
+            full_size: PREFIX_SIZE + config.extranonce_size,
             server_id_size: 0,
             channel_number_size: PREFIX_SIZE,
             max_channels: MAX_CHANNELS,
         };
         let extranonces = ExtranonceAllocator::new(layout, 0)?;
-        // OP_TRUE: nobody's money.
-        let payout = Payout {
-            script_pubkey: ScriptBuf::from_bytes(vec![0x51]),
-            weight: 1,
+        let full_size = layout.full_size;
+        let factory = factory(config.pays.clone(), full_size)?;
+        let other = match config.pays.as_bytes() {
+            OTHERS => OTHERS_OTHER,
+            _ => OTHERS,
         };
-        let factory = JobFactory::new(vec![payout], "test-pool", "", layout.full_size, true)?;
+        let other_factory = self::factory(ScriptBuf::from_bytes(other.to_vec()), full_size)?;
         let former_tip = Arc::new(tip(FIRST_HEIGHT - 1, nbits, now)?);
         let tip = Arc::new(tip(FIRST_HEIGHT, nbits, now)?);
         let job = job(&factory, FIRST_HEIGHT, 1)?;
         Ok(Self {
             extranonces,
             factory,
+            other_factory,
             work: work(&tip, &job),
             job,
             tip,
@@ -117,6 +128,13 @@ impl Hub {
         }
     }
 
+    /// A new job on the present block that pays somebody else.
+    pub(super) fn other_payees_work(&mut self) -> Arc<WorkState> {
+        self.job_number += 1;
+        let job = job(&self.other_factory, self.height, self.job_number);
+        work(&self.tip, &job.unwrap_or_else(|_| self.job.clone()))
+    }
+
     /// A new job on the block before, which is no work for anybody.
     pub(super) fn stale_work(&mut self) -> Arc<WorkState> {
         self.job_number += 1;
@@ -127,6 +145,14 @@ impl Hub {
         );
         work(&self.former_tip, &job.unwrap_or_else(|_| self.job.clone()))
     }
+}
+
+fn factory(script_pubkey: ScriptBuf, full_size: usize) -> Result<JobFactory, CoinbaseError> {
+    let payout = Payout {
+        script_pubkey,
+        weight: 1,
+    };
+    JobFactory::new(vec![payout], "test-pool", "", full_size, true)
 }
 
 fn work(tip: &Arc<ChainTip>, job: &Arc<Job>) -> Arc<WorkState> {

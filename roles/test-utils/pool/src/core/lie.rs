@@ -5,8 +5,8 @@ use common_messages_sv2::{Reconnect, SetupConnectionSuccess};
 use const_sv2::{FIRST_EXPERIMENTAL_EXTENSION, MAX_PAYLOAD_LEN, PROTOCOL_VERSION};
 use mining_sv2::{
     NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannelSuccess, SetExtranoncePrefix,
-    SetNewPrevHash, SetTarget, SubmitSharesError, SubmitSharesStandard, SubmitSharesSuccess,
-    UpdateChannelError,
+    SetGroupChannel, SetNewPrevHash, SetTarget, SubmitSharesError, SubmitSharesStandard,
+    SubmitSharesSuccess, UpdateChannelError,
 };
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::server::ExtendedJob;
@@ -126,9 +126,22 @@ impl Lie {
                 place.session.handle_work(&work, place.now);
                 Some(())
             }
+            Self::OtherPayee => {
+                let _ = place.about()?;
+                let work = place.hub.other_payees_work();
+                place.session.handle_work(&work, place.now);
+                Some(())
+            }
             Self::InvalidNbits => invalid_nbits(place),
             Self::WrongKind => wrong_kind(place),
             Self::BadCoinbase => bad_coinbase(place),
+            Self::GroupAsChannel => {
+                let channel_id = place.about()?.channel_id;
+                place.say(Frame::of(&SetGroupChannel {
+                    group_channel_id: channel_id,
+                    channel_ids: vec![channel_id].try_into().unwrap_or_default(),
+                }))
+            }
             Self::UnaskedOpen => place.say(unasked_open()),
             Self::UnaskedUpdate => {
                 let channel_id = place.about()?.channel_id;

@@ -106,8 +106,13 @@ impl Post {
                 reason: "too many messages waited".to_owned(),
             });
         }
-        let is_due = |(due, _): &(Due, Letter)| matches!(due, Due::At(at) if *at <= now);
-        let (_, letter) = self.queue.pop_front_if(|letter| is_due(letter))?;
+        let (Due::At(due), _) = self.queue.front()? else {
+            return None;
+        };
+        if *due > now {
+            return None;
+        }
+        let (_, letter) = self.queue.pop_front()?;
         Some(match letter {
             Letter::Parcel(parcel) => Output::Send(parcel.frame()),
             Letter::Close(reason) => Output::Close { reason },
