@@ -53,4 +53,6 @@ pub use misbehaviour::{
 };
 pub use program::{RunError, TestPoolArgs, main};
 pub use script::{Act, Command, MAX_WAITING_COMMANDS, ScriptError, parse_script};
-pub use server::{Builder, Events, MAX_CONNECTIONS, MAX_EVENTS_KEPT, StartError, TestPool};
+pub use server::{
+    Builder, Events, MAX_CONNECTIONS, MAX_EVENTS_KEPT, STOP_GRACE, StartError, TestPool,
+};

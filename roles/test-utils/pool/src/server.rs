@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bitcoin::ScriptBuf;
 use buffer_sv2::Append as _;
@@ -27,6 +28,9 @@ pub const MAX_CONNECTIONS: usize = 1_000;
 
 /// Events kept for a listener that is slow; the oldest are lost to it.
 pub const MAX_EVENTS_KEPT: usize = 16_384;
+
+/// Time that clients have at the end to take the last messages and close their side; then they are cut off.
+pub const STOP_GRACE: Duration = Duration::from_millis(200);
 
 /// Inputs that wait for the core; connections wait with what comes further.
 const MAX_INPUTS: usize = 1_024;
@@ -268,8 +272,12 @@ impl TestPool {
         Events(all.take().unwrap_or_else(|| self.events.subscribe()))
     }
 
-    /// Ends the pool and all its connections.
+    /// Ends the pool and all its connections. What it has said still leaves, for as long as [`STOP_GRACE`].
     pub async fn stop(mut self) {
+        let (done, ended) = oneshot::channel();
+        if self.inbox.send(Input::Stop(done)).await.is_ok() {
+            let _ = ended.await;
+        }
         self.driver.abort();
         let _ = (&mut self.driver).await;
     }
@@ -317,6 +325,7 @@ enum Input {
     Frame(ConnectionId, Frame),
     Gone(ConnectionId, String),
     Command(Command, oneshot::Sender<Result<usize, ScriptError>>),
+    Stop(oneshot::Sender<()>),
 }
 
 struct Driver {
@@ -346,7 +355,13 @@ impl Driver {
             };
             tokio::select! {
                 // The driver holds a sender itself, so there is always another one.
-                Some(input) = self.inputs.recv() => self.handle(input),
+                Some(input) = self.inputs.recv() => match input {
+                    Input::Stop(done) => {
+                        self.say_goodbye().await;
+                        let _ = done.send(());
+                    }
+                    input => self.handle(input),
+                },
                 () = wait => self.core.handle_timeout(self.clock.now()),
                 // An error concerns the connection that is lost with it.
                 Ok((stream, _)) = listener.accept() => self.welcome(stream),
@@ -379,7 +394,26 @@ impl Driver {
                 // Who does not wait for it does not want it.
                 let _ = answer.send(told.map_err(|_| ScriptError::TooLong));
             }
+            // It is not handed on to here.
+            Input::Stop(_) => {}
         }
+    }
+
+    /// Ends all connections that are open, and waits for them.
+    async fn say_goodbye(&mut self) {
+        let outboxes = std::mem::take(&mut self.connections);
+        let reason = "the pool has stopped".to_owned();
+        let close = Output::Close { reason };
+        for outbox in outboxes.values() {
+            // One that does not keep up loses the last words as well.
+            let _ = outbox.try_send(close.clone());
+        }
+        let all = async {
+            for outbox in outboxes.values() {
+                outbox.closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(STOP_GRACE, all).await;
     }
 
     fn carry_out(&mut self) {

@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends by panic")]
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::num::NonZeroUsize;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use noise_sv2::AuthoritySecretKey;
+use stratum_mining_device::workers::Effort;
+use stratum_mining_device::{Config, MiningDevice};
+use stratum_runtime::Shutdown;
 use stratum_test_pool::Misbehaviour;
 
 fn program(arguments: &[&str]) -> Command {
@@ -44,6 +48,38 @@ impl Running {
     fn hears(&mut self) -> String {
         self.lines.next().unwrap().unwrap()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_with_its_shares_and_the_miner_has_the_last_answer() {
+    let mut pool = start(&["--shares", "3", "--quiet"]);
+    let url = pool.hears().split_off("test pool: ".len());
+    let shutdown = Shutdown::new();
+    let miner = MiningDevice::start(
+        Config {
+            user_identity: "alice".try_into().unwrap(),
+            nominal_hashrate: Some(1_000.0),
+            effort: Effort::full(NonZeroUsize::MIN),
+            ..Config::new(url.parse().unwrap())
+        },
+        shutdown.clone(),
+    );
+    let ended = tokio::task::spawn_blocking(move || {
+        let said: Vec<String> = pool.lines.map(Result::unwrap).collect();
+        (said, pool.program.wait().unwrap())
+    });
+    let (said, status) = ended.await.unwrap();
+    assert!(status.success(), "{said:?}");
+    let good = said
+        .iter()
+        .filter(|line| line.contains(": good, difficulty"));
+    assert!(good.count() >= 3, "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("<-")), "{said:?}");
+    let is_summary = |line: &String| line.starts_with("pool: connections 1, channels 1, good");
+    assert!(said.iter().any(is_summary), "{said:?}");
+    assert!(miner.snapshot().acknowledged >= 3, "{:?}", miner.snapshot());
+    shutdown.end();
+    miner.join().await;
 }
 
 #[test]
