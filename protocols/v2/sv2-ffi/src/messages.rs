@@ -1,0 +1,1 @@
+//! The messages as C structs, with a decoder and an encoder each.
