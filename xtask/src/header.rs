@@ -153,8 +153,16 @@ fn polished(header: &str) -> String {
             }
             continue;
         }
-        text.push_str(line);
-        text.push('\n');
+        // C89 knows no such comments.
+        match line.split_once("//") {
+            Some(("#endif " | "#endif  ", words)) => {
+                text.push_str(&format!("#endif /* {} */\n", words.trim()));
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
     }
     text
 }
@@ -204,3 +212,34 @@ const FEATURES: &str = "
 #define SV2_MINER
 #endif
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_rust_readers_know_is_taken_out() {
+        let header =
+            "/**\n * Ends with [`SV2_OK`].\n *\n * # Safety\n * Not NULL.\n */\nint a(void);\n";
+        assert_eq!(
+            polished(header),
+            "/**\n * Ends with `SV2_OK`.\n *\n * Not NULL.\n */\nint a(void);\n"
+        );
+        assert_eq!(polished("  /**\n   * One.\n   */\n"), "  /** One. */\n");
+        assert_eq!(polished("#endif  // SV2_H\n"), "#endif /* SV2_H */\n");
+    }
+
+    #[test]
+    fn neighbours_share_a_condition() {
+        let header = "#if defined(SV2_MINER)\na\n#endif\n\n#if defined(SV2_MINER)\nb\n#endif\n\n#if defined(SV2_X)\nc\n#endif\n";
+        assert_eq!(
+            polished(header),
+            "#if defined(SV2_MINER)\na\n\nb\n#endif\n\n#if defined(SV2_X)\nc\n#endif\n"
+        );
+    }
+
+    #[test]
+    fn what_is_committed_is_up_to_date() {
+        check().unwrap();
+    }
+}

@@ -789,7 +789,7 @@ typedef struct sv2_platform {
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /**
  * Makes a decoder that accepts payloads of up to `max_payload_len` bytes, and writes its handle to `decoder`.
@@ -1698,6 +1698,6 @@ sv2_result sv2_b016m_seq_next(struct sv2_b016m_seq *rest,
 
 #ifdef __cplusplus
 }  // extern "C"
-#endif  // __cplusplus
+#endif /* __cplusplus */
 
 #endif  /* SV2_H */
