@@ -229,6 +229,10 @@ impl<T: Object> Drop for Borrowed<T> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "handles must hold against the caller's threads"
+)]
 mod tests {
     use std::sync::{Mutex, MutexGuard};
     use std::vec::Vec;
@@ -236,7 +240,7 @@ mod tests {
     use super::*;
     use crate::boundary::boundary;
     use crate::decoder::sv2_decoder;
-    use crate::result::{SV2_OK, SV2_PANIC};
+    use crate::result::{SV2_OK, SV2_PANIC, sv2_result};
 
     #[derive(Debug)]
     struct Counter(u32);
@@ -255,8 +259,6 @@ mod tests {
     fn fault<T>(result: Result<T, Fault>) -> sv2_result {
         result.map_or_else(|Fault(result)| result, |_| SV2_OK)
     }
-
-    use crate::result::sv2_result;
 
     #[test]
     fn a_handle_leads_to_its_object_until_it_is_freed() {

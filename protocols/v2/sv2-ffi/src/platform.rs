@@ -5,8 +5,7 @@ use core::ffi::{c_char, c_void};
 
 use crate::boundary::boundary;
 use crate::handle;
-use crate::pointer::reference;
-use crate::result::{Fault, SV2_ALREADY_INITIALISED, SV2_NULL, sv2_result};
+use crate::result::{Fault, SV2_ALREADY_INITIALISED, sv2_result};
 
 /// What a library built without Rust's standard library needs of its platform.
 ///
@@ -110,7 +109,8 @@ mod store {
     use core::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
-    use crate::result::SV2_NOT_INITIALISED;
+    use crate::pointer::reference;
+    use crate::result::{SV2_NOT_INITIALISED, SV2_NULL};
 
     const UNSET: u8 = 0;
     const SETTING: u8 = 1;
