@@ -165,6 +165,95 @@
 #define SV2_MSG_SUBMIT_SOLUTION 118
 #endif
 
+#if defined(SV2_MINER)
+/** `sv2_miner_config.security`: by Noise, to a server that `authority` vouches for. */
+#define SV2_SECURITY_NOISE 0
+
+/** `sv2_miner_config.security`: by Noise, to whoever answers. Nobody can listen, but anybody in between can pretend to be the pool. */
+#define SV2_SECURITY_NOISE_UNPINNED 1
+
+/** `sv2_miner_config.security`: not at all. */
+#define SV2_SECURITY_PLAIN 2
+
+/**
+ * `sv2_miner_config.flags`: the device takes standard jobs only. Set it where only standard channels are opened: jobs then come
+ * with their merkle root, and none for groups.
+ */
+#define SV2_REQUIRES_STANDARD_JOBS 1
+
+/** `sv2_miner_config.flags`: the device must roll the version. */
+#define SV2_REQUIRES_VERSION_ROLLING 4
+
+/** Flag of `SV2_EVENT_READY`: the server wants the version of jobs left as it is. */
+#define SV2_REQUIRES_FIXED_VERSION 1
+
+/** Flag of `SV2_EVENT_READY`: the server opens no standard channels. */
+#define SV2_REQUIRES_EXTENDED_CHANNELS 2
+
+/**
+ * Longest payload of the server's, in bytes, where `sv2_miner_config.max_payload_len` is 0. Jobs with coinbases of many
+ * outputs are the longest.
+ */
+#define SV2_DEFAULT_MAX_PAYLOAD_LEN 8192
+
+/** Channels of a connection where `sv2_miner_config.max_channels` is 0. */
+#define SV2_DEFAULT_MAX_CHANNELS 4
+
+/** Most channels of a connection. */
+#define SV2_MAX_CHANNELS 256
+
+/** Jobs that a channel keeps for tips to come. One more pushes out the oldest. */
+#define SV2_MAX_FUTURE_JOBS 4
+
+/** Most bytes that wait to be sent. Requests and shares beyond give `SV2_OUTGOING_FULL`. */
+#define SV2_MAX_OUTGOING_LEN 4096
+
+/** Longest extranonce of a channel, in bytes, without the server's prefix. */
+#define SV2_MAX_EXTRANONCE_LEN 32
+
+/** The server took the connection: channels may be opened. `flags` are the server's. */
+#define SV2_EVENT_READY 1
+
+/** A channel is open; work follows. `request_id` and `channel_id`. */
+#define SV2_EVENT_OPENED 2
+
+/** A channel was refused. `request_id`, and the server's words in `text`. */
+#define SV2_EVENT_OPEN_REFUSED 3
+
+/** There is other work on a channel, or none any more: ask `sv2_miner_work`. `channel_id`. */
+#define SV2_EVENT_WORK 4
+
+/** Shares were accepted. `channel_id`, `sequence_number` of the last, `accepted_count` and `difficulty_sum` of those that this tells of. */
+#define SV2_EVENT_ACCEPTED 5
+
+/** A share was rejected. `channel_id`, `sequence_number`, and the server's words in `text`. */
+#define SV2_EVENT_REJECTED 6
+
+/** `sv2_miner_update_channel` was refused. `channel_id`, and the server's words in `text`. */
+#define SV2_EVENT_UPDATE_REFUSED 7
+
+/** The server closed a channel. `channel_id`, and the server's words in `text`. */
+#define SV2_EVENT_CLOSED 8
+
+/**
+ * The server asks to connect anew: to the host in `text` unless it is empty, and `port` unless it is 0. The connection
+ * lasts until its owner ends it. The host comes from the server: connect there only if the same authority vouches for it.
+ */
+#define SV2_EVENT_RECONNECT 9
+
+/**
+ * A message of the server broke the rules and changed nothing, for the `reason`. If it was the answer to a request for a channel, `request_id`
+ * says which, and none will come. `sv2_miner_refused` counts them.
+ */
+#define SV2_EVENT_REFUSED 10
+
+/**
+ * The connection is over, for the `reason`: close the socket and free the miner. `SV2_SETUP_REFUSED` comes with the server's words
+ * in `text` and in `flags` those that it does not support.
+ */
+#define SV2_EVENT_ENDED 11
+#endif
+
 /**
  * Turns the bytes of a connection without encryption, cut in any way, into frames.
  *
@@ -172,6 +261,16 @@
  * announces takes none.
  */
 typedef struct sv2_decoder sv2_decoder;
+
+#if defined(SV2_MINER)
+/**
+ * A miner's connection to a pool or proxy: several channels, one server. It knows no sockets; whoever owns it moves the bytes.
+ *
+ * In a loop: hand what arrives to `sv2_miner_receive`, take events with `sv2_miner_next_event` until `SV2_END`, send what
+ * `sv2_miner_outgoing` shows, and call `sv2_miner_handle_timeout` when `sv2_miner_timeout` says.
+ */
+typedef struct sv2_miner sv2_miner;
+#endif
 
 /** What a function returns: `SV2_OK` or the number of what went wrong. */
 typedef int32_t sv2_result;
@@ -692,6 +791,135 @@ typedef struct sv2_submit_solution {
 } sv2_submit_solution;
 #endif
 
+#if defined(SV2_MINER)
+/** What a connection is to be. All zeros are the usual, but for `authority`. */
+typedef struct sv2_miner_config {
+  /** `SV2_SECURITY_NOISE`, `SV2_SECURITY_NOISE_UNPINNED` or `SV2_SECURITY_PLAIN`. */
+  uint32_t security;
+  /** The pool's authority key, as `sv2_authority_key` reads it from text; only for `SV2_SECURITY_NOISE`. */
+  uint8_t authority[32];
+  /** Flags `SV2_REQUIRES_STANDARD_JOBS` and `SV2_REQUIRES_VERSION_ROLLING`, added up. */
+  uint32_t flags;
+  /** Host that the device connects to, up to 255 bytes, as are the next four. */
+  struct sv2_bytes endpoint_host;
+  /** Port that the device connects to. */
+  uint16_t endpoint_port;
+  /** Manufacturer of the device. */
+  struct sv2_bytes vendor;
+  /** The device's hardware. */
+  struct sv2_bytes hardware_version;
+  /** The device's firmware. */
+  struct sv2_bytes firmware;
+  /** Number of the device, empty without telemetry. */
+  struct sv2_bytes device_id;
+  /** Longest payload taken, in bytes; 0 for `SV2_DEFAULT_MAX_PAYLOAD_LEN`. A longer one ends the connection with `SV2_PAYLOAD_TOO_LONG`. */
+  uint32_t max_payload_len;
+  /** Channels open or asked for at a time, up to `SV2_MAX_CHANNELS`; 0 for `SV2_DEFAULT_MAX_CHANNELS`. */
+  uint32_t max_channels;
+  /** Milliseconds that the server has for each answer to handshake, set-up and request for a channel; 0 for 5 000. */
+  uint32_t answer_timeout_ms;
+} sv2_miner_config;
+
+/** Something that the server did. Fields that the kind of event does not name are 0. */
+typedef struct sv2_event {
+  /** What happened, one of `SV2_EVENT_...`. */
+  uint32_t kind;
+  /** Why, where it is bad. */
+  sv2_result reason;
+  /** The channel. */
+  uint32_t channel_id;
+  /** The request for a channel, as `sv2_miner_open_standard` or `sv2_miner_open_extended` numbered it. */
+  uint32_t request_id;
+  /** The share, as `sv2_miner_submit` numbered it. */
+  uint32_t sequence_number;
+  /** Shares accepted. */
+  uint32_t accepted_count;
+  /** Sum of the difficulties of the shares accepted, as the server counts. */
+  uint64_t difficulty_sum;
+  /** Flags of the server. */
+  uint32_t flags;
+  /** Port. */
+  uint16_t port;
+  /** Words of the server, for a log: any bytes, escape them. They belong to the miner and are there until the next call with its handle. */
+  struct sv2_bytes text;
+} sv2_event;
+
+/** What a channel is to be. */
+typedef struct sv2_channel_terms {
+  /** Whom the pool pays, as it wants it, up to 255 bytes. Not used to update a channel. */
+  struct sv2_bytes user_identity;
+  /** Expected hashes a second. The server chooses a target that it gives shares at a pace it likes. */
+  float nominal_hash_rate;
+  /** Easiest target taken, least significant byte first; all zeros for any. */
+  uint8_t max_target[32];
+  /** Least number of extranonce bytes that the device rolls; only an extended channel has them. */
+  uint16_t min_extranonce_size;
+} sv2_channel_terms;
+
+/**
+ * A job on its tip with all that is hashed but what the miner chooses. It belongs to the caller, and stays as it is.
+ *
+ * `sv2_miner_submit` takes it until the chain has a new tip, even when the channel has newer work.
+ */
+typedef struct sv2_work {
+  /** The channel. */
+  uint32_t channel_id;
+  /** The job. */
+  uint32_t job_id;
+  /** Version to start from. */
+  uint32_t version;
+  /** Bits of the version that may be changed; 0 where none may. */
+  uint32_t version_mask;
+  /** Earliest time of a header, in Unix seconds: start with it. */
+  uint32_t min_ntime;
+  /** Latest time of a header when this was asked for, in Unix seconds: one more for each second since. */
+  uint32_t max_ntime;
+  /** Compact form of the network's target, for the header. */
+  uint32_t nbits;
+  /** Number of extranonce bytes that the miner chooses; 0 on a standard channel. */
+  uint32_t extranonce_size;
+  /** Hash of the block before, as in the header. */
+  uint8_t prev_hash[32];
+  /**
+   * Root of the merkle tree, as in the header, where `extranonce_size` is 0 on a standard channel; elsewhere it
+   * follows from the extranonce, and this is zeros.
+   */
+  uint8_t merkle_root[32];
+  /** A share's hash is at most this, least significant byte first. */
+  uint8_t target[32];
+  /** 1 where `merkle_root` is the root. */
+  uint8_t has_merkle_root;
+  /** The library's own: leave it as it is. */
+  uint32_t tip_number;
+  /** The library's own: leave it as it is. */
+  uint32_t work_number;
+} sv2_work;
+
+/** What a miner chose to hash. */
+typedef struct sv2_found {
+  /** The whole version, rolled bits included. */
+  uint32_t version;
+  /** Time of the header, in Unix seconds. */
+  uint32_t ntime;
+  /** Nonce of the header. */
+  uint32_t nonce;
+  /** The miner's part of the extranonce: as many bytes as `sv2_work.extranonce_size` says. */
+  struct sv2_bytes extranonce;
+} sv2_found;
+
+/** What became of a channel's shares. */
+typedef struct sv2_share_counts {
+  /** Handed in. */
+  uint64_t submitted;
+  /** Accepted, as the server counts. */
+  uint64_t accepted;
+  /** Rejected. */
+  uint64_t rejected;
+  /** Sum of the difficulties of the accepted ones, as the server counts. */
+  uint64_t difficulty_sum;
+} sv2_share_counts;
+#endif
+
 /**
  * What a library built without Rust's standard library needs of its platform.
  *
@@ -786,6 +1014,126 @@ typedef struct sv2_platform {
 
 /** The sequence has no further element, or none at this position. No error. */
 #define SV2_END 37
+
+/** Events wait: take them with `sv2_miner_next_event` first. */
+#define SV2_EVENTS_WAITING 60
+
+/** The connection has ended. */
+#define SV2_ENDED 61
+
+/** The server has not taken the connection yet: wait for `SV2_EVENT_READY`. */
+#define SV2_NOT_READY 62
+
+/** No such channel is open. */
+#define SV2_CHANNEL_NOT_OPEN 63
+
+/** The channel has nothing to hash at the moment. */
+#define SV2_NO_WORK 64
+
+/** The chain has a newer tip than the work, or the channel a newer job. */
+#define SV2_STALE_WORK 65
+
+/** The extranonce has not the number of bytes that the work says. */
+#define SV2_BAD_EXTRANONCE_SIZE 66
+
+/** Bits of the version were changed that may not be. */
+#define SV2_VERSION_NOT_ALLOWED 67
+
+/** The header's time is before the earliest of the work. */
+#define SV2_NTIME_TOO_EARLY 68
+
+/** As many channels as were agreed to are open or asked for. */
+#define SV2_TOO_MANY_CHANNELS 69
+
+/** The server does not read: `SV2_MAX_OUTGOING_LEN` bytes wait to be sent. */
+#define SV2_OUTGOING_FULL 70
+
+/** No authority key: a character is wrong or missing. */
+#define SV2_BAD_AUTHORITY_KEY 71
+
+/** The config asks for what there is not. */
+#define SV2_BAD_CONFIG 72
+
+/** The server does not speak Noise as agreed, or its part of the handshake was changed on the way. */
+#define SV2_HANDSHAKE_FAILED 80
+
+/** The server's certificate is not signed by the authority: another pool, or somebody in between. */
+#define SV2_CERTIFICATE_REFUSED 81
+
+/** The server's certificate is not valid yet: check the clocks. */
+#define SV2_CERTIFICATE_NOT_YET_VALID 82
+
+/** The server's certificate is not valid any more: check the clocks. */
+#define SV2_CERTIFICATE_EXPIRED 83
+
+/** A frame cannot be decrypted: bytes were changed, lost, or out of order. */
+#define SV2_CIPHER_FAILED 84
+
+/** A frame does not hold the message that its header names. */
+#define SV2_MALFORMED_MESSAGE 85
+
+/** A message that has no place there. */
+#define SV2_OUT_OF_ORDER 86
+
+/** The server refused the connection. */
+#define SV2_SETUP_REFUSED 87
+
+/** The server chose a version of the protocol that was not offered. */
+#define SV2_VERSION_NOT_OFFERED 88
+
+/** The server wants versions left as they are, and the device must roll them. */
+#define SV2_VERSION_ROLLING_REFUSED 89
+
+/** The server opens extended channels only, and the device takes standard jobs only. */
+#define SV2_STANDARD_CHANNELS_REFUSED 90
+
+/** The server did not answer in time. */
+#define SV2_NO_ANSWER 91
+
+/** The server takes shares and says nothing. */
+#define SV2_SERVER_SILENT 92
+
+/** The message is not one for a miner. */
+#define SV2_REFUSED_UNEXPECTED 100
+
+/** An answer to a request that is not open. */
+#define SV2_REFUSED_UNKNOWN_REQUEST 101
+
+/** No channel or group of the connection ever had this id. */
+#define SV2_REFUSED_UNKNOWN_CHANNEL 102
+
+/** The channel is closed, or the group another one by now: the message was on its way. No error. */
+#define SV2_REFUSED_FORMER_CHANNEL 103
+
+/** The id of a new channel or group is taken. */
+#define SV2_REFUSED_ID_IN_USE 104
+
+/** A new tip names a job that was never sent, or pushed out. The channel has no work now. */
+#define SV2_REFUSED_UNKNOWN_JOB 105
+
+/** A job to start at once on a channel that knows of no tip. */
+#define SV2_REFUSED_NO_PREV_HASH 106
+
+/** The tip's nbits are no target. */
+#define SV2_REFUSED_INVALID_NBITS 107
+
+/** A job for channels of the other kind. */
+#define SV2_REFUSED_WRONG_KIND 108
+
+/** The parts of the coinbase do not go together with the channel's extranonce. */
+#define SV2_REFUSED_BAD_COINBASE 109
+
+/** The extranonce has not the size that was asked for or granted. Ends the connection. */
+#define SV2_REFUSED_BAD_EXTRANONCE_SIZE 110
+
+/** The target is easier than the easiest that was agreed to. Ends the connection. */
+#define SV2_REFUSED_TARGET_TOO_EASY 111
+
+/** An answer to a share that was never sent. Ends the connection. */
+#define SV2_REFUSED_UNSENT_SHARE 112
+
+/** A message of an unknown kind, which is skipped as the specification asks for. */
+#define SV2_REFUSED_UNKNOWN_FRAME 113
 
 #ifdef __cplusplus
 extern "C" {
@@ -1647,6 +1995,207 @@ sv2_result sv2_submit_solution_encode(const struct sv2_submit_solution *message,
                                       uint8_t *buffer,
                                       size_t capacity,
                                       size_t *len);
+#endif
+
+#if defined(SV2_MINER)
+/**
+ * Reads a pool's authority key from its text, base58 with a checksum, as pools publish it, and writes its 32 bytes to `key`.
+ *
+ * `SV2_BAD_AUTHORITY_KEY` when the text is no such key.
+ *
+ * `text` leads to `len` bytes unless it is NULL or they are 0; `key` is NULL or leads to 32 bytes that can be written to.
+ */
+sv2_result sv2_authority_key(const uint8_t *text,
+                             size_t len,
+                             uint8_t *key);
+
+/**
+ * Makes a connection's miner and writes its handle to `miner`. Its first bytes wait to be sent at once.
+ *
+ * `config` is read during the call only; `environment` is copied, and its functions are called during calls with the handle, to the end of
+ * `sv2_miner_free`. The caller frees the miner with `sv2_miner_free`, one for each connection.
+ *
+ * `SV2_BAD_CONFIG` for a security that there is not or too many channels, `SV2_BAD_AUTHORITY_KEY`, `SV2_FIELD_TOO_LONG`,
+ * `SV2_RANDOM_FAILED`, `SV2_CLOCK_FAILED`, `SV2_NO_MEMORY` and `SV2_TOO_MANY_HANDLES` leave nothing to free.
+ *
+ * `config` is NULL or leads to a config whose pointers lead to what they say; `environment` is NULL or leads to an environment
+ * whose functions do what their documentation says until the miner is freed; `miner` is NULL or can be written to.
+ */
+sv2_result sv2_miner_new(const struct sv2_miner_config *config,
+                         const struct sv2_environment *environment,
+                         struct sv2_miner **miner);
+
+/**
+ * Frees a miner and the memory it holds. The server is told nothing: close channels before, where that matters.
+ *
+ * A second time gives `SV2_FREED`; a call from within one on the same handle `SV2_BUSY`.
+ */
+sv2_result sv2_miner_free(struct sv2_miner *miner);
+
+/**
+ * Takes bytes that arrived, until there is an event or all are taken, and writes how many it took to `taken`.
+ *
+ * Take all events after each call and hand in the rest. The bytes are copied. `SV2_EVENTS_WAITING` takes none. `SV2_NO_MEMORY`
+ * writes `taken` too: what was taken is not lost, and the next call, with the rest or with no bytes, goes on from there.
+ * `SV2_ENDED` after `SV2_EVENT_ENDED`.
+ *
+ * `data` leads to `len` bytes unless it is NULL or they are 0; `taken` is NULL or can be written to.
+ */
+sv2_result sv2_miner_receive(struct sv2_miner *miner,
+                             const uint8_t *data,
+                             size_t len,
+                             size_t *taken);
+
+/**
+ * Writes the next event to `event`, in order. `SV2_END` when there is none.
+ *
+ * `event` is NULL or can be written to.
+ */
+sv2_result sv2_miner_next_event(struct sv2_miner *miner, struct sv2_event *event);
+
+/**
+ * Writes what waits to be sent to `data` and `len`; `len` is 0 when nothing does.
+ *
+ * The bytes belong to the miner and are there until the next call with its handle. Say what was sent with `sv2_miner_sent`.
+ *
+ * `data` and `len` are NULL or can be written to.
+ */
+sv2_result sv2_miner_outgoing(struct sv2_miner *miner,
+                              const uint8_t **data,
+                              size_t *len);
+
+/** Says that the first `len` bytes of what waited were sent. */
+sv2_result sv2_miner_sent(struct sv2_miner *miner, size_t len);
+
+/**
+ * Asks for a standard channel and writes the number of the request to `request_id`; an event answers it.
+ *
+ * `terms` is read during the call only. `SV2_NOT_READY` before `SV2_EVENT_READY`, `SV2_TOO_MANY_CHANNELS`, `SV2_OUTGOING_FULL`,
+ * `SV2_ENDED`, `SV2_NO_MEMORY`.
+ *
+ * `terms` is NULL or leads to terms whose pointers lead to what they say; `request_id` is NULL or can be written to.
+ */
+sv2_result sv2_miner_open_standard(struct sv2_miner *miner,
+                                   const struct sv2_channel_terms *terms,
+                                   uint32_t *request_id);
+
+/**
+ * Asks for an extended channel, as `sv2_miner_open_standard` does for a standard one.
+ *
+ * As for `sv2_miner_open_standard`.
+ */
+sv2_result sv2_miner_open_extended(struct sv2_miner *miner,
+                                   const struct sv2_channel_terms *terms,
+                                   uint32_t *request_id);
+
+/**
+ * Tells the server of another hash rate or easiest target of a channel. What changes, if anything, comes with later work.
+ *
+ * `SV2_CHANNEL_NOT_OPEN`, and as for `sv2_miner_open_standard`.
+ *
+ * `terms` is NULL or leads to terms.
+ */
+sv2_result sv2_miner_update_channel(struct sv2_miner *miner,
+                                    uint32_t channel_id,
+                                    const struct sv2_channel_terms *terms);
+
+/**
+ * Ends a channel, for the `reason` of `len` bytes, at most 255, which may be empty. No event tells of it.
+ *
+ * `SV2_CHANNEL_NOT_OPEN`, and as for `sv2_miner_open_standard`.
+ *
+ * `reason` leads to `len` bytes unless it is NULL or they are 0.
+ */
+sv2_result sv2_miner_close_channel(struct sv2_miner *miner,
+                                   uint32_t channel_id,
+                                   const uint8_t *reason,
+                                   size_t len);
+
+/**
+ * Writes what there is to hash on a channel to `work`, which then belongs to the caller and needs no freeing.
+ *
+ * `SV2_NO_WORK` when the channel has no job, `SV2_CHANNEL_NOT_OPEN`, `SV2_CLOCK_FAILED`.
+ *
+ * `work` is NULL or can be written to.
+ */
+sv2_result sv2_miner_work(struct sv2_miner *miner, uint32_t channel_id, struct sv2_work *work);
+
+/**
+ * Writes the 80 bytes to hash for what the miner chose to `header`.
+ *
+ * Where the root comes with the work this works as long as the work is kept. Elsewhere the miner's newest work of the channel is
+ * needed, and `SV2_STALE_WORK` says that this is not it. `SV2_BAD_EXTRANONCE_SIZE`, `SV2_VERSION_NOT_ALLOWED` and
+ * `SV2_NTIME_TOO_EARLY` are headers that no server would take; `SV2_CHANNEL_NOT_OPEN`.
+ *
+ * `work` is NULL or leads to work; `found` is NULL or leads to a choice whose pointer leads to what it says; `header` is NULL or leads to 80
+ * bytes that can be written to.
+ */
+sv2_result sv2_work_header(struct sv2_miner *miner,
+                           const struct sv2_work *work,
+                           const struct sv2_found *found,
+                           uint8_t *header);
+
+/**
+ * Hands in a share and writes its number within the channel to `sequence_number`; an event answers it.
+ *
+ * Whether it meets the target is not checked: `sv2_hash_meets_target` says. `SV2_STALE_WORK` when the chain has a new tip,
+ * `SV2_BAD_EXTRANONCE_SIZE`, `SV2_VERSION_NOT_ALLOWED`, `SV2_NTIME_TOO_EARLY`, `SV2_CHANNEL_NOT_OPEN`,
+ * `SV2_OUTGOING_FULL`, `SV2_ENDED` and `SV2_NO_MEMORY` hand in nothing.
+ *
+ * `work` is NULL or leads to work; `found` is NULL or leads to a choice whose pointer leads to what it says; `sequence_number` is
+ * NULL or can be written to.
+ */
+sv2_result sv2_miner_submit(struct sv2_miner *miner,
+                            const struct sv2_work *work,
+                            const struct sv2_found *found,
+                            uint32_t *sequence_number);
+
+/**
+ * Writes the time of the monotonic clock, in microseconds, at which `sv2_miner_handle_timeout` is due to `due_us`. `SV2_END` when
+ * nothing is waited for. It may change with every other call.
+ *
+ * `due_us` is NULL or can be written to.
+ */
+sv2_result sv2_miner_timeout(struct sv2_miner *miner,
+                             uint64_t *due_us);
+
+/** Looks at the clock: a server that did not answer in time ends the connection, as an event tells. Harmless when nothing is due. */
+sv2_result sv2_miner_handle_timeout(struct sv2_miner *miner);
+
+/**
+ * Writes how many messages of the server were refused for the `reason` to `count`: one of `SV2_REFUSED_...`.
+ *
+ * `SV2_END` for any other number.
+ *
+ * `count` is NULL or can be written to.
+ */
+sv2_result sv2_miner_refused(struct sv2_miner *miner, sv2_result reason, uint64_t *count);
+
+/**
+ * Writes what became of the shares of an open channel to `counts`. `SV2_CHANNEL_NOT_OPEN`.
+ *
+ * `counts` is NULL or can be written to.
+ */
+sv2_result sv2_miner_share_counts(struct sv2_miner *miner,
+                                  uint32_t channel_id,
+                                  struct sv2_share_counts *counts);
+
+/**
+ * Writes the hash of the 80 bytes of a `header` to the 32 bytes of `hash`, least significant first. Works before `sv2_init`.
+ *
+ * `header` is NULL or leads to 80 bytes; `hash` is NULL or leads to 32 bytes that can be written to.
+ */
+sv2_result sv2_header_hash(const uint8_t *header,
+                           uint8_t *hash);
+
+/**
+ * Writes 1 to `meets` when the 32 bytes of `hash` are at or below the 32 bytes of `target`, otherwise 0. Works before `sv2_init`.
+ *
+ * `hash` and `target` are NULL or lead to 32 bytes each; `meets` is NULL or can be written to.
+ */
+sv2_result sv2_hash_meets_target(const uint8_t *hash,
+                                 const uint8_t *target,
+                                 uint8_t *meets);
 #endif
 
 /**

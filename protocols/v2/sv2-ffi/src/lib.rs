@@ -32,6 +32,8 @@ mod environment;
 mod handle;
 mod memory;
 mod messages;
+#[cfg(feature = "miner")]
+mod miner;
 mod payload;
 mod platform;
 mod pointer;
@@ -42,6 +44,8 @@ pub use decoder::*;
 pub use environment::*;
 pub use handle::SV2_MAX_HANDLES;
 pub use messages::*;
+#[cfg(feature = "miner")]
+pub use miner::*;
 pub use platform::*;
 pub use result::*;
 pub use view::*;
