@@ -6,7 +6,7 @@ use codec_sv2::{DecodeError, Decoded, FrameDecoder, Plain};
 use crate::boundary::boundary;
 use crate::handle::{Kind, Object, borrow, create, free};
 use crate::platform::initialised;
-use crate::pointer::{Out, addresses, apart, bytes};
+use crate::pointer::{Out, addresses, apart, bytes, check_bytes};
 use crate::result::{
     Fault, SV2_NEED_BYTES, SV2_NO_MEMORY, SV2_PANIC, SV2_PAYLOAD_TOO_LONG, sv2_result,
 };
@@ -77,6 +77,7 @@ pub unsafe extern "C" fn sv2_decoder_feed(
     boundary(|| {
         // SAFETY: the caller's promise.
         let taken = unsafe { Out::new(taken) }?;
+        check_bytes(data, len)?;
         apart(&taken.addresses(), &addresses(data, len))?;
         // SAFETY: the caller's promise.
         let bytes = unsafe { bytes(data, len) }?;

@@ -13,7 +13,7 @@ use const_sv2::MessageKind;
 use framing_sv2::Header;
 
 use crate::boundary::boundary;
-use crate::pointer::{Out, addresses, apart, buffer, bytes, reference};
+use crate::pointer::{Out, addresses, apart, buffer, bytes, check_bytes, reference};
 use crate::result::{Fault, SV2_BUFFER_TOO_SHORT, SV2_MESSAGE_TOO_LONG, SV2_PANIC, sv2_result};
 use crate::view::{sv2_b016m_seq, sv2_bytes, sv2_option_u32, sv2_u32_seq, sv2_u256_seq};
 
@@ -105,6 +105,7 @@ pub(crate) unsafe fn decode<T: Payload>(
     boundary(|| {
         // SAFETY: the caller's promise.
         let out = unsafe { Out::new(out) }?;
+        check_bytes(payload, payload_len)?;
         apart(&out.addresses(), &addresses(payload, payload_len))?;
         // SAFETY: the caller's promise.
         let payload = unsafe { bytes(payload, payload_len) }?;
@@ -127,6 +128,7 @@ pub(crate) unsafe fn encode<T: Payload>(
     boundary(|| {
         // SAFETY: the caller's promise.
         let (message, len) = unsafe { (reference(message)?, Out::new(len)?) };
+        check_bytes(to, capacity)?;
         let target = addresses(to, capacity);
         apart(&target, &addresses(message, size_of::<T>()))?;
         apart(&target, &len.addresses())?;
