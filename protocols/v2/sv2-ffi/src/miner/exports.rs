@@ -73,8 +73,8 @@ const _: () = {
 /// In a loop: hand what arrives to `sv2_miner_receive`, take events with `sv2_miner_next_event` until `SV2_END`, send what
 /// `sv2_miner_outgoing` shows, and call `sv2_miner_handle_timeout` when `sv2_miner_timeout` says.
 pub struct sv2_miner {
-    client: Client,
-    environment: Environment,
+    pub(super) client: Client,
+    pub(super) environment: Environment,
 }
 
 impl Object for sv2_miner {

@@ -4,6 +4,7 @@ mod agreement;
 mod connection;
 mod hostile;
 mod memory;
+mod vectors;
 
 use std::vec::Vec;
 
