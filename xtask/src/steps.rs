@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::checks::ffi;
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -36,6 +37,10 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "no-std",
         run: no_std,
+    },
+    Step {
+        name: "ffi",
+        run: ffi::check,
     },
     Step {
         name: "node",
@@ -222,11 +227,13 @@ pub fn interop(arguments: &[String]) -> anyhow::Result<()> {
     finish(command)
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs cargo at the root of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     finish(cargo_command(arguments))
 }
 
-fn cargo_command(arguments: &[&str]) -> Command {
+/// The cargo that runs us, at the root of the repository.
+pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)
@@ -236,7 +243,8 @@ fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
-fn finish(mut command: Command) -> anyhow::Result<()> {
+/// Runs a command to its end; an error shows it.
+pub(crate) fn finish(mut command: Command) -> anyhow::Result<()> {
     let line = shown(&command);
     let status = command
         .status()

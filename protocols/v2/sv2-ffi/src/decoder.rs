@@ -175,3 +175,46 @@ impl From<DecodeError> for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::tests::with_memory_for;
+
+    /// A frame of 20 000 bytes in pieces of 100; gives what the decoder holds in the end.
+    fn walk() -> Result<usize, Fault> {
+        let mut decoder = sv2_decoder(FrameDecoder::new(Plain, SystemPool, 20_000));
+        let feed = |decoder: &mut sv2_decoder, bytes: &[u8]| {
+            let taken = decoder.0.try_feed(bytes);
+            taken.map_err(|_| Fault(SV2_NO_MEMORY))
+        };
+        feed(&mut decoder, &[0, 0, 0, 0x20, 0x4e, 0])?;
+        for _ in 0..200 {
+            assert!(matches!(decoder.0.next_frame(), Ok(Decoded::Missing(_))));
+            feed(&mut decoder, &[7; 100])?;
+        }
+        Ok(decoder.0.capacity())
+    }
+
+    #[test]
+    fn the_want_of_each_allocation_is_a_result() {
+        let mut allowed = 0;
+        while with_memory_for(allowed, walk) == Err(Fault(SV2_NO_MEMORY)) {
+            allowed += 1;
+        }
+        assert!(allowed > 1, "{allowed}");
+    }
+
+    #[test]
+    #[cfg(feature = "miner")]
+    fn what_is_announced_takes_no_memory() {
+        let announce = |max_payload_len| {
+            let mut decoder = sv2_decoder(FrameDecoder::new(Plain, SystemPool, max_payload_len));
+            decoder.0.try_feed(&[0, 0, 0, 0xff, 0xff, 0xff]).unwrap();
+            assert_eq!(decoder.0.next_frame(), Ok(Decoded::Missing(0xff_ffff)));
+            decoder.0.try_feed(&[0; 10]).unwrap();
+        };
+        let peak = crate::memory::tests::peak_of(|_| announce(0xff_ffff));
+        assert!(peak <= codec_sv2::READ_LEN, "{peak}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Steps of the test run that take more than a call of cargo.
+
+pub(crate) mod ffi;
