@@ -27,17 +27,8 @@ unsafe extern "C" fn tell_time(context: *mut c_void, now: *mut sv2_time) -> i32 
 }
 
 fn load() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../test/vectors/noise.json"
-    );
-    serde_json::from_slice(&std::fs::File::open(path).map(read_all).unwrap()).unwrap()
-}
-
-fn read_all(mut file: std::fs::File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
-    bytes
+    let text = include_str!("../../../../../../test/vectors/noise.json");
+    serde_json::from_str(text).unwrap()
 }
 
 fn bytes(value: &Value, key: &str) -> Vec<u8> {
