@@ -3,3 +3,4 @@
 pub mod api;
 pub(crate) mod buffer;
 pub(crate) mod features;
+pub(crate) mod ffi;

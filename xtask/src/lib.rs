@@ -6,6 +6,7 @@ use std::path::Path;
 
 pub mod checks;
 pub mod coverage;
+pub mod header;
 mod members;
 pub mod steps;
 pub mod tidy;

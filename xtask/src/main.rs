@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use xtask::checks::api;
-use xtask::{coverage, node, steps, tidy};
+use xtask::{coverage, header, node, steps, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -15,6 +15,7 @@ usage: cargo xtask <command>
   api [--bless]           what the libraries make public, compared with docs/api or written there
   coverage [--write]      how much of the libraries their tests reach; --write puts the figure into the README
   bench [ARGUMENTS]       the benchmarks
+  header [--check]        writes the C library's header and what it is made from; --check says whether they are up to date
   interop [ARGUMENTS]     our programs with the reference implementation's crates as peers; ARGUMENTS as for `cargo test`
 ";
 
@@ -47,6 +48,14 @@ fn run() -> anyhow::Result<()> {
             [] => coverage::run(false),
             [option] if option == "--write" => coverage::run(true),
             other => bail!("`{}` is not understood; use --write", other.join(" ")),
+        },
+        "header" => match rest {
+            [] => header::write(),
+            [option] if option == "--check" => header::check(),
+            other => bail!(
+                "`{}` is not understood; use --check or nothing",
+                other.join(" ")
+            ),
         },
         "bench" => steps::bench(rest),
         "interop" => steps::interop(rest),

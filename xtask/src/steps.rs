@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::checks::{api, buffer, features};
+use crate::checks::{api, buffer, features, ffi};
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -49,6 +49,10 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "runtimes",
         run: runtimes,
+    },
+    Step {
+        name: "ffi",
+        run: ffi::check,
     },
     Step {
         name: "node",

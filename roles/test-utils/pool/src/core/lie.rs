@@ -69,6 +69,7 @@ impl Place<'_> {
             channel_id,
             job_id: NOBODYS,
             min_ntime,
+            version_rolling_allowed: true,
             job: self.hub.job().clone(),
         })
     }
