@@ -102,7 +102,7 @@ package() {
     local name=${1%@*} major='' type=$2 source script
     case $1 in *@*) major=${1#*@} ;; esac
     shift 2
-    echo "   $name"
+    echo "   $name" >&2
     source=$(package_source "$name" "$major") || exit
     mapfile -t script < <(build_script "$source" "$name" "$@")
     # `Cargo.toml` as published spells the edition out.
@@ -119,7 +119,7 @@ package() {
 own() {
     local folder=$repository/$1 name=$2 type=$3
     shift 3
-    echo "   $name"
+    echo "   $name" >&2
     CARGO_MANIFEST_DIR=$folder CARGO_PKG_VERSION=0.1.0 \
         "$rustc" --crate-name "$name" --crate-type "$type" --edition 2024 -O \
         -L "$libraries" --out-dir "$libraries" "$@" "$folder/src/lib.rs" \
