@@ -5,6 +5,9 @@
 //! bytes. On an encrypted connection the caller exchanges the two handshake messages of `noise_sv2`
 //! first and makes both from the halves of the `Transport` that come out of it.
 //!
+//! With the feature `noise_sv2`, on by default, connections may be encrypted; without it there are frames in
+//! the clear only.
+//!
 //! ```
 //! use codec_sv2::{Decoded, Encoder, StandardSv2Decoder};
 //!
@@ -31,9 +34,14 @@ mod decoder;
 mod encoder;
 mod layer;
 
+#[cfg(feature = "noise_sv2")]
+pub use decoder::{ConnectionDecoder, StandardNoiseDecoder};
 pub use decoder::{
-    ConnectionDecoder, DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN,
-    StandardNoiseDecoder, StandardSv2Decoder,
+    DEFAULT_MAX_PAYLOAD_LEN, DecodeError, Decoded, FrameDecoder, READ_LEN, StandardSv2Decoder,
 };
-pub use encoder::{ConnectionEncoder, EncodeError, Encoder, FrameEncoder, NoiseEncoder};
-pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer, Open, Plain, Seal};
+#[cfg(feature = "noise_sv2")]
+pub use encoder::{ConnectionEncoder, NoiseEncoder};
+pub use encoder::{EncodeError, Encoder, FrameEncoder};
+#[cfg(feature = "noise_sv2")]
+pub use layer::{MaybeNoise, MaybeOpener, MaybeSealer};
+pub use layer::{Open, Plain, Seal};
