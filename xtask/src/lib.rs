@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+pub mod header;
 pub mod steps;
 pub mod tidy;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use xtask::{node, steps, tidy};
+use xtask::{header, node, steps, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -12,6 +12,7 @@ usage: cargo xtask <command>
   tidy                    the rules of the house that no compiler checks
   node                    a real bitcoind: BITCOIND, the one on PATH, or Debian's unpacked into target/
   bench [ARGUMENTS]       the benchmarks
+  header [--check]        writes the C library's header and what it is made from; --check says whether they are up to date
   interop [ARGUMENTS]     our programs with the reference implementation's crates as peers; ARGUMENTS as for `cargo test`
 ";
 
@@ -35,6 +36,14 @@ fn run() -> anyhow::Result<()> {
         "test" => steps::run(&only(rest)?),
         "tidy" => print_tidy(),
         "node" => print_node(),
+        "header" => match rest {
+            [] => header::write(),
+            [option] if option == "--check" => header::check(),
+            other => bail!(
+                "`{}` is not understood; use --check or nothing",
+                other.join(" ")
+            ),
+        },
         "bench" => steps::bench(rest),
         "interop" => steps::interop(rest),
         "help" | "--help" | "-h" => {
