@@ -19,10 +19,10 @@ cargo build --quiet --manifest-path "$repository/Cargo.toml" --target-dir "$targ
     --release --package stratum-sv2-ffi --no-default-features --features std,template-provider
 
 say "the header"
-"$repository/protocols/v2/sv2-ffi/build_header.sh" "$build/sv2.h"
+"$repository/protocols/v2/sv2-ffi/build_header.sh"
 
 say "the template provider"
-"${CXX:-c++}" -std=c++11 -O2 -Wall -Wextra -Wpedantic -Werror -I "$build" \
+"${CXX:-c++}" -std=c++11 -O2 -Wall -Wextra -Wpedantic -Werror -I "$repository/protocols/v2/sv2-ffi" \
     "$here/template-provider.cpp" "$here/chain.cpp" "$target/release/libsv2_ffi.a" -lpthread -ldl -lm -o "$build/template-provider"
 
 if [ "${1:-}" = --build ]; then
