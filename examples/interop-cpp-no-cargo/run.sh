@@ -54,7 +54,9 @@ crates
 say "the template provider"
 provider=$repository/examples/interop-cpp
 "${CXX:-c++}" -std=c++11 -O2 -Wall -Wextra -Wpedantic -Werror -I "$repository/protocols/v2/sv2-ffi" \
-    "$provider/template-provider.cpp" "$provider/chain.cpp" "$libraries/libsv2_ffi.a" -lpthread -ldl -lm -o "$build/template-provider"
+    "$provider/template-provider.cpp" "$provider/chain.cpp" "$libraries/libsv2_ffi.a" -lpthread -ldl -lm -o "$build/template-provider.$$"
+# Another run may have it open.
+mv "$build/template-provider.$$" "$build/template-provider"
 
 if [ "${1:-}" = --build ]; then
     echo "$build/template-provider"

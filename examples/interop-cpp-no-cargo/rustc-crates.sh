@@ -4,6 +4,7 @@
 #   build        where sources and libraries go
 # RUSTC and CARGO_HOME are respected when set.
 
+: "${repository:?}" "${build:?}"
 rustc=${RUSTC:-rustc}
 sources=$build/sources
 libraries=$build/lib

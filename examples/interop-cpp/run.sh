@@ -23,7 +23,9 @@ say "the header"
 
 say "the template provider"
 "${CXX:-c++}" -std=c++11 -O2 -Wall -Wextra -Wpedantic -Werror -I "$repository/protocols/v2/sv2-ffi" \
-    "$here/template-provider.cpp" "$here/chain.cpp" "$target/release/libsv2_ffi.a" -lpthread -ldl -lm -o "$build/template-provider"
+    "$here/template-provider.cpp" "$here/chain.cpp" "$target/release/libsv2_ffi.a" -lpthread -ldl -lm -o "$build/template-provider.$$"
+# Another run may have it open.
+mv "$build/template-provider.$$" "$build/template-provider"
 
 if [ "${1:-}" = --build ]; then
     echo "$build/template-provider"
