@@ -4,8 +4,12 @@
 
 use std::path::Path;
 
+pub mod checks;
+pub mod coverage;
+mod members;
 pub mod steps;
 pub mod tidy;
+pub mod tools;
 
 pub use bitcoind as node;
 

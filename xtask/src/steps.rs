@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::checks::{api, buffer, features};
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -34,8 +35,20 @@ pub const STEPS: &[Step] = &[
         run: docs,
     },
     Step {
+        name: "features",
+        run: features::check,
+    },
+    Step {
+        name: "api",
+        run: api::check,
+    },
+    Step {
         name: "no-std",
         run: no_std,
+    },
+    Step {
+        name: "runtimes",
+        run: runtimes,
     },
     Step {
         name: "node",
@@ -44,6 +57,10 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "tests",
         run: all_tests,
+    },
+    Step {
+        name: "buffer",
+        run: buffer::check,
     },
     Step {
         name: "demo",
@@ -62,6 +79,7 @@ const OUTSIDE: &[&str] = &[
     "benches/Cargo.toml",
     "test/interop/Cargo.toml",
     "test/no-std/Cargo.toml",
+    "xtask/public-api/Cargo.toml",
 ];
 
 /// Runs all steps, or those named in `only`, and stops at the first that fails.
@@ -156,6 +174,8 @@ fn docs() -> anyhow::Result<()> {
 
 /// Links the crates that firmware uses into a program without std, and runs it.
 fn no_std() -> anyhow::Result<()> {
+    // What the workspace always has: nothing else would notice if it were needed.
+    cargo(&["check", "-p", "stratum-codec-sv2", "--no-default-features"])?;
     let mut command = cargo_command(&[
         "run",
         "--release",
@@ -166,6 +186,25 @@ fn no_std() -> anyhow::Result<()> {
         .arg("--target-dir")
         .arg(root().join("target/no-std"));
     finish(command)
+}
+
+/// The features of the crate with the connections, of which the rest uses the default: each alone, none, and both.
+fn runtimes() -> anyhow::Result<()> {
+    let of_crate = |command: &str, more: &[&str]| {
+        let package = ["--package", "stratum-network-helpers-sv2"];
+        cargo_command(&[&[command], &package[..], more].concat())
+    };
+    let none = ["--all-targets", "--no-default-features"];
+    for features in ["", "async_std"] {
+        let alone = ["--features", features, "--", "-D", "warnings"];
+        finish(of_crate("clippy", &[&none[..], &alone].concat()))?;
+    }
+    let all = ["--all-features", "--", "-D", "warnings"];
+    finish(of_crate("clippy", &[&["--all-targets"], &all[..]].concat()))?;
+    let mut docs = of_crate("doc", &["--no-deps", "--all-features"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    finish(docs)?;
+    finish(of_crate("test", &["--all-features"]))
 }
 
 /// All tests: with nextest where it is installed (it leaves doc tests out), with cargo's own runner elsewhere.
@@ -198,13 +237,17 @@ fn demo() -> anyhow::Result<()> {
     finish_within(command, DEMO_DEADLINE)
 }
 
-/// Runs the benchmarks, which are a workspace of their own; `arguments` go to them.
+/// Runs the benchmarks, which are a workspace of their own, and those of the buffer pools; `arguments` go to them.
 ///
 /// # Errors
 /// When cargo cannot be started or a benchmark fails.
 pub fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let mut command = cargo_command(&["bench", "--manifest-path", "benches/Cargo.toml"]);
     command.arg("--").args(arguments);
+    finish(command)?;
+    let mut command = cargo_command(&["bench", "--package", "stratum-buffer-sv2"]);
+    command.args(["--features", "criterion", "--"]);
+    command.args(arguments);
     finish(command)
 }
 
@@ -220,11 +263,13 @@ pub fn interop(arguments: &[String]) -> anyhow::Result<()> {
     finish(command)
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs cargo at the root of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     finish(cargo_command(arguments))
 }
 
-fn cargo_command(arguments: &[&str]) -> Command {
+/// The cargo that runs us, at the root of the repository.
+pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)
@@ -234,7 +279,8 @@ fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
-fn finish(mut command: Command) -> anyhow::Result<()> {
+/// Runs a command to its end; an error shows it.
+pub(crate) fn finish(mut command: Command) -> anyhow::Result<()> {
     let line = shown(&command);
     let status = command
         .status()

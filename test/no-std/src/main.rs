@@ -1,4 +1,5 @@
-//! A program without the standard library that shakes hands over Noise and passes a share through it.
+//! A program without the standard library that shakes hands over Noise, passes a share through it, and mines as a
+//! device's firmware does.
 //!
 //! It links the C library for memory and nothing else, as firmware does with its own allocator: if one of the
 //! libraries asked for `std`, its panic handler would clash with the one below. The exit code is 0 on success.
@@ -12,14 +13,22 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
 
 use binary_sv2::{Decodable, Encodable};
-use mining_sv2::SubmitSharesStandard;
+use common_messages_sv2::{CommonMessage, SetupConnectionSuccess};
+use mining_sv2::{
+    MiningMessage, NewExtendedMiningJob, OpenExtendedMiningChannelSuccess, SetNewPrevHash,
+    SubmitSharesStandard,
+};
 use noise_sv2::{
     AuthoritySecretKey, Certificate, DEFAULT_CLOCK_ALLOWANCE_SECS, EphemeralKey, Initiator,
     Responder, StaticKey, Transport, sealed_payload_len,
 };
+use roles_logic_sv2::channels::client::{ClientEvent, Found, OpenTerms};
+use roles_logic_sv2::clock::Now;
+use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::upstream::{UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms};
 use {
-    buffer_sv2 as _, codec_sv2 as _, common_messages_sv2 as _, const_sv2 as _, extensions_sv2 as _,
-    framing_sv2 as _, job_declaration_sv2 as _, template_distribution_sv2 as _,
+    buffer_sv2 as _, codec_sv2 as _, const_sv2 as _, extensions_sv2 as _, framing_sv2 as _,
+    job_declaration_sv2 as _, template_distribution_sv2 as _,
 };
 
 #[link(name = "c")]
@@ -59,7 +68,7 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 /// The C library's entry.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
-    c_int::from(share_over_noise().is_none())
+    c_int::from(share_over_noise().is_none() || mine().is_none())
 }
 
 /// A share, sealed by a client and opened by its server; `None` when any step fails or the share is not the same.
@@ -88,8 +97,12 @@ fn share_over_noise() -> Option<()> {
     let (sealed_header, sealed_payload) = frame.split_first_chunk_mut()?;
     (server.opener.open_header(sealed_header).ok()? == header).then_some(())?;
     let len = server.opener.open_payload(sealed_payload).ok()?;
-    let received = SubmitSharesStandard::from_bytes(sealed_payload.get(..len)?).ok()?;
-    (received == share).then_some(())
+    let payload = sealed_payload.get(..len)?;
+    let received = SubmitSharesStandard::from_bytes(payload).ok()?;
+    let (through_serde, _) =
+        serde_sv2::message_from_bytes::<MiningMessage<'_>>(0x1a, payload).ok()?;
+    let written = serde_sv2::to_vec(&through_serde).ok()?;
+    (received == share && through_serde == share.into() && written == payload).then_some(())
 }
 
 fn shake_hands() -> Option<(Transport, Transport)> {
@@ -109,4 +122,95 @@ fn shake_hands() -> Option<(Transport, Transport)> {
         .finish(&act2, now.into(), DEFAULT_CLOCK_ALLOWANCE_SECS)
         .ok()?;
     Some((client, server))
+}
+
+/// Sets a connection up, opens a channel, takes a job and hands in a share; `None` when any step fails.
+fn mine() -> Option<()> {
+    let now = Now::default();
+    let mut session = UpstreamSession::new(UpstreamTerms::default(), now);
+    matches!(session.poll_output()?, UpstreamOutput::Send(_)).then_some(())?;
+    let answer = SetupConnectionSuccess {
+        used_version: 2,
+        flags: 0,
+    };
+    session.handle_message(&CommonMessage::from(answer).into(), now);
+    matches!(
+        session.poll_output()?,
+        UpstreamOutput::Event(UpstreamEvent::Ready)
+    )
+    .then_some(())?;
+
+    let terms = OpenTerms {
+        nominal_hash_rate: 1e6,
+        min_extranonce_size: 8,
+        ..OpenTerms::default()
+    };
+    let user = "firmware".try_into().ok()?;
+    let request_id = session.open_extended(user, terms, now).ok()?;
+    for message in work_on_a_new_channel(request_id)? {
+        session.handle_message(&message, now);
+    }
+    let mut is_work = false;
+    while let Some(output) = session.poll_output() {
+        is_work |= matches!(
+            output,
+            UpstreamOutput::Event(UpstreamEvent::Channel(ClientEvent::WorkChanged {
+                channel_id: 7
+            }))
+        );
+    }
+    is_work.then_some(())?;
+
+    let work = session.channels().work(7)?.clone();
+    let mut found = Found {
+        nonce: 0,
+        ntime: work.min_ntime(),
+        version: work.version(),
+        extranonce: &[0; 8],
+    };
+    let mut header = work.header(&found)?;
+    while !work.target().is_met_by(&header.hash()) {
+        header.nonce = header.nonce.checked_add(1)?;
+    }
+    found.nonce = header.nonce;
+    (session.submit(&work, &found, None, now).ok()? == 1).then_some(())?;
+    matches!(session.poll_output()?, UpstreamOutput::Share(share) if share.message.nonce == found.nonce)
+        .then_some(())
+}
+
+/// What a server sends for a request for an extended channel: the channel, a job, and a tip to start it on.
+fn work_on_a_new_channel(request_id: u32) -> Option<[AnyMessage<'static>; 3]> {
+    // About one in 16 hashes is a share.
+    let mut target = [0xff; 32];
+    target[31] = 0x0f;
+    let opened = OpenExtendedMiningChannelSuccess {
+        request_id,
+        channel_id: 7,
+        target: target.into(),
+        extranonce_size: 8,
+        extranonce_prefix: b"pool".as_slice().try_into().ok()?,
+        group_channel_id: 1,
+    };
+    let job = NewExtendedMiningJob {
+        channel_id: 7,
+        job_id: 1,
+        min_ntime: None,
+        version: 0x2000_0000,
+        version_rolling_allowed: true,
+        merkle_path: Default::default(),
+        coinbase_tx_prefix: [1; 60].as_slice().try_into().ok()?,
+        coinbase_tx_suffix: [2; 60].as_slice().try_into().ok()?,
+    };
+    let tip = SetNewPrevHash {
+        channel_id: 7,
+        job_id: 1,
+        prev_hash: [9; 32].into(),
+        min_ntime: 1_700_000_000,
+        nbits: 0x207f_ffff,
+    };
+    Some([
+        MiningMessage::from(opened).into(),
+        MiningMessage::from(binary_sv2::IntoOwned::into_owned(job)).into(),
+        MiningMessage::from(tip).into(),
+    ])
 }

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("protocols/v2/const-sv2", Layer::Base),
     ("protocols/v2/binary-sv2/derive", Layer::Base),
     ("protocols/v2/binary-sv2", Layer::Data),
+    ("protocols/v2/binary-sv2/serde-sv2", Layer::Framing),
     ("protocols/v2/framing-sv2", Layer::Framing),
     ("protocols/v2/noise-sv2", Layer::Bytes),
     ("protocols/v2/codec-sv2", Layer::Codec),

@@ -2,9 +2,12 @@
 
 use buffer_sv2::{Buffer, BufferPool, DefaultPool};
 use framing_sv2::{Header, Sv2Frame};
+#[cfg(feature = "noise_sv2")]
 use noise_sv2::{CipherError, DefaultCipher, Opener};
 
-use crate::layer::{MaybeOpener, Open, Plain};
+#[cfg(feature = "noise_sv2")]
+use crate::layer::MaybeOpener;
+use crate::layer::{Open, Plain};
 
 /// Bytes of memory a decoder takes for a read when nothing longer is announced.
 ///
@@ -32,7 +35,11 @@ pub enum DecodeError {
         /// Bytes accepted.
         max: usize,
     },
+    /// Fewer bytes than a header has.
+    #[error("the header is cut short")]
+    HeaderCutShort,
     /// A frame cannot be decrypted.
+    #[cfg(feature = "noise_sv2")]
     #[error("the frame cannot be decrypted: {0}")]
     Cipher(#[from] CipherError),
 }
@@ -50,9 +57,11 @@ pub enum Decoded<'a> {
 pub type StandardSv2Decoder<P = DefaultPool> = FrameDecoder<Plain, P>;
 
 /// A decoder of frames sealed by Noise.
+#[cfg(feature = "noise_sv2")]
 pub type StandardNoiseDecoder<P = DefaultPool, C = DefaultCipher> = FrameDecoder<Opener<C>, P>;
 
 /// A decoder for a connection whose configuration says whether it is encrypted.
+#[cfg(feature = "noise_sv2")]
 pub type ConnectionDecoder<P = DefaultPool, C = DefaultCipher> = FrameDecoder<MaybeOpener<C>, P>;
 
 /// Turns bytes, split in any way, into frames.

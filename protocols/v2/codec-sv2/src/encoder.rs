@@ -4,9 +4,12 @@ use binary_sv2::{BufferTooShort, Encodable, Message};
 use buffer_sv2::Append;
 use const_sv2::MessageKind;
 use framing_sv2::{FrameError, Header, Sv2Frame};
+#[cfg(feature = "noise_sv2")]
 use noise_sv2::{CipherError, DefaultCipher, Sealer};
 
-use crate::layer::{MaybeSealer, Plain, Seal};
+#[cfg(feature = "noise_sv2")]
+use crate::layer::MaybeSealer;
+use crate::layer::{Plain, Seal};
 
 /// Why a message was not written. Nothing of it is left in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +22,7 @@ pub enum EncodeError {
     #[error("the message is longer than it stated: {0}")]
     Length(#[from] BufferTooShort),
     /// The frame cannot be encrypted; close the connection.
+    #[cfg(feature = "noise_sv2")]
     #[error("the frame cannot be encrypted: {0}")]
     Cipher(#[from] CipherError),
 }
@@ -27,9 +31,11 @@ pub enum EncodeError {
 pub type Encoder = FrameEncoder<Plain>;
 
 /// An encoder of frames sealed by Noise.
+#[cfg(feature = "noise_sv2")]
 pub type NoiseEncoder<C = DefaultCipher> = FrameEncoder<Sealer<C>>;
 
 /// An encoder for a connection whose configuration says whether it is encrypted.
+#[cfg(feature = "noise_sv2")]
 pub type ConnectionEncoder<C = DefaultCipher> = FrameEncoder<MaybeSealer<C>>;
 
 /// Appends frames to an output, each encoded and sealed where it will be sent from.
@@ -142,7 +148,7 @@ impl<L: Seal> FrameEncoder<L> {
     /// of unspecified contents, and must write all of them.
     ///
     /// # Errors
-    /// What `fill` reports, or [`EncodeError::Cipher`]; `out` is then as it was.
+    /// What `fill` reports, or what the layer does; `out` is then as it was.
     #[inline]
     pub fn encode_with(
         &mut self,
@@ -169,6 +175,6 @@ impl<L: Seal> FrameEncoder<L> {
         let (to_header, sealed_payload) = frame.split_at_mut(self.layer.header_len());
         to_header[..Header::LEN].copy_from_slice(&header.to_bytes());
         fill(&mut sealed_payload[..header.payload_len()])?;
-        Ok(self.layer.seal(frame)?)
+        self.layer.seal(frame)
     }
 }

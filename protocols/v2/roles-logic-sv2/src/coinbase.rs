@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+#[cfg(feature = "server")]
 use bitcoin::TxOut;
 
 use crate::hash::{Block, INITIAL, Midstate, compress, second_hash};
@@ -141,6 +142,7 @@ impl Coinbase {
     /// # Errors
     /// A scriptSig or extranonce of forbidden size, malformed outputs, payouts that are not worth exactly
     /// `value_remaining_sats`.
+    #[cfg(feature = "server")]
     pub fn from_template(
         template: &CoinbaseTemplate<'_>,
         payouts: &[TxOut],

@@ -1,17 +1,18 @@
 //! All protocols on one port, with and without a proxy before it, over real sockets on the loopback interface.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use network_helpers_sv2::{
-    ClientSecurity, CloseReason, Connection, Endpoint, LineConnection, LineOptions, MaybeTls,
-    Options, ProxyProtocol, ServerIdentity, ServerSecurity, Spoken, TlsClient, TlsServer, accept,
-    accept_lines, connect, connect_lines, sniff,
+    ClientSecurity, CloseReason, Endpoint, LineOptions, Options, ProxyProtocol, ServerIdentity,
+    ServerSecurity, Spoken, TlsClient, TlsServer,
 };
 use noise_sv2::AuthoritySecretKey;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use smol::future::zip;
+
+use crate::on::{
+    AsyncReadExt, AsyncWriteExt, Connection, LineConnection, MaybeTls, TcpListener, TcpStream,
+    accept, accept_lines, connect, connect_lines, copy_both, end, run_on_sockets, sniff,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,7 +97,7 @@ async fn hello(kind: usize, address: SocketAddr) {
     let scheme = ["stratum+tcp", "stratum+ssl"][kind];
     let endpoint = format!("{scheme}://{address}").parse().unwrap();
     let tls = TlsClient::believing_anyone();
-    let connecting = connect_lines(&endpoint, &tls, LineOptions::client());
+    let connecting = connect_lines(&endpoint, Some(&tls), LineOptions::client());
     let mut client = connecting.await.unwrap();
     client.queue("{\"params\":\"hello\"}\n").unwrap();
     client.close().await;
@@ -108,59 +109,66 @@ const KINDS: [&str; 3] = [
     "Sv2: hello",
 ];
 
-#[tokio::test]
-async fn each_client_is_served_in_what_it_speaks() {
-    let server = Server::new(&[]).await;
-    for (kind, expected) in KINDS.into_iter().enumerate() {
-        let serving = async {
-            let (mut served, client) = server.serve().await.unwrap();
-            assert!(client.ip().is_loopback());
-            served.first().await
-        };
-        let ((), got) = tokio::join!(hello(kind, server.address()), serving);
-        assert_eq!(got, expected);
-    }
-}
-
-#[tokio::test]
-async fn each_client_is_served_through_a_proxy() {
-    let server = Server::new(&["127.0.0.0/8"]).await;
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let headers: [&[u8]; 2] = [
-        b"PROXY TCP4 198.51.100.7 127.0.0.1 56324 3333\r\n",
-        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\xdc\x04\x0d\x05",
-    ];
-    for header in headers {
+#[test]
+fn each_client_is_served_in_what_it_speaks() {
+    run_on_sockets(async {
+        let server = Server::new(&[]).await;
         for (kind, expected) in KINDS.into_iter().enumerate() {
-            let proxying = async {
-                let (mut near, _) = proxy.accept().await.unwrap();
-                let mut far = TcpStream::connect(server.address()).await.unwrap();
-                far.write_all(header).await.unwrap();
-                let _ = copy_bidirectional(&mut near, &mut far).await;
-            };
             let serving = async {
                 let (mut served, client) = server.serve().await.unwrap();
-                assert_eq!(client, "198.51.100.7:56324".parse().unwrap());
+                assert!(client.ip().is_loopback());
                 served.first().await
             };
-            let address = proxy.local_addr().unwrap();
-            let ((), (), got) = tokio::join!(hello(kind, address), proxying, serving);
+            let ((), got) = zip(hello(kind, server.address()), serving).await;
             assert_eq!(got, expected);
         }
-    }
+    });
 }
 
-#[tokio::test]
-async fn a_header_from_who_is_not_trusted_is_not_believed() {
-    let server = Server::new(&["192.0.2.0/24"]).await;
-    let client = async {
-        let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        let header = "PROXY TCP4 198.51.100.7 127.0.0.1 56324 3333\r\n";
-        stream.write_all(header.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    };
-    // It is taken for a handshake, as all that is not JSON.
-    let ((), served) = tokio::join!(client, server.serve());
-    assert_eq!(served.err(), Some(CloseReason::HandshakeClosed));
+#[test]
+fn each_client_is_served_through_a_proxy() {
+    run_on_sockets(async {
+        let server = Server::new(&["127.0.0.0/8"]).await;
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let headers: [&[u8]; 2] = [
+            b"PROXY TCP4 198.51.100.7 127.0.0.1 56324 3333\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\xdc\x04\x0d\x05",
+        ];
+        for header in headers {
+            for (kind, expected) in KINDS.into_iter().enumerate() {
+                let proxying = async {
+                    let (near, _) = proxy.accept().await.unwrap();
+                    let mut far = TcpStream::connect(server.address()).await.unwrap();
+                    far.write_all(header).await.unwrap();
+                    copy_both(near, far).await;
+                };
+                let serving = async {
+                    let (mut served, client) = server.serve().await.unwrap();
+                    assert_eq!(client, "198.51.100.7:56324".parse().unwrap());
+                    served.first().await
+                };
+                let address = proxy.local_addr().unwrap();
+                let clients = zip(hello(kind, address), proxying);
+                let (_, got) = zip(clients, serving).await;
+                assert_eq!(got, expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_header_from_who_is_not_trusted_is_not_believed() {
+    run_on_sockets(async {
+        let server = Server::new(&["192.0.2.0/24"]).await;
+        let client = async {
+            let mut stream = TcpStream::connect(server.address()).await.unwrap();
+            let header = "PROXY TCP4 198.51.100.7 127.0.0.1 56324 3333\r\n";
+            stream.write_all(header.as_bytes()).await.unwrap();
+            end(&mut stream).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        // It is taken for a handshake, as all that is not JSON.
+        let ((), served) = zip(client, server.serve()).await;
+        assert_eq!(served.err(), Some(CloseReason::HandshakeClosed));
+    });
 }
