@@ -81,19 +81,18 @@ fn present() -> anyhow::Result<Option<Lists>> {
 /// # Errors
 /// When rustdoc or its reader fails.
 pub(crate) fn lists(members: &[&Member], features: &[&str]) -> anyhow::Result<Option<Lists>> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let target = root().join(target);
-    document(members, features)?;
-
-    let folder = target.join("api");
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = root().join(target.map_or_else(|| "target".into(), PathBuf::from));
+    let described = document(members, features, &target)?;
+    let folder = target.join("api/lists");
     empty(&folder)?;
     let names = || {
         members
             .iter()
             .filter_map(|member| member.library.as_deref())
     };
-    let jsons = names().map(|name| target.join("doc").join(name).with_extension("json"));
+    let jsons = names().map(|name| described.join(name).with_extension("json"));
+
     // Built before it is run, so that a failure to build is not taken for its answer.
     let reader = |verb| {
         let mut command =
@@ -102,12 +101,7 @@ pub(crate) fn lists(members: &[&Member], features: &[&str]) -> anyhow::Result<Op
         command
     };
     finish(reader("build"))?;
-    let mut command = reader("run");
-    command.arg("--");
-    command.arg(&folder).args(jsons);
-    let status = command
-        .status()
-        .context("starting the reader of rustdoc's JSON")?;
+    let status = reader("run").arg("--").arg(&folder).args(jsons).status()?;
     match status.code() {
         Some(0) => {}
         Some(OTHER_FORMAT) => return not_compared(),
@@ -132,22 +126,29 @@ fn not_compared() -> anyhow::Result<Option<Lists>> {
     Ok(None)
 }
 
-fn document(members: &[&Member], features: &[&str]) -> anyhow::Result<()> {
+/// Has rustdoc describe `members`; says where.
+fn document(members: &[&Member], features: &[&str], target: &Path) -> anyhow::Result<PathBuf> {
     let mut command = cargo_command(&["doc", "--quiet", "--no-deps", "--lib"]);
     command.args(features);
     for member in members {
         command.args(["--package", &member.package]);
     }
+    // In a folder without pages cargo has each description written anew, whichever features the last one was of; all
+    // else is where other builds find it too.
+    let output = target.join("api");
+    command.arg("--target-dir").arg(&output);
+    if std::env::var_os("CARGO_BUILD_BUILD_DIR").is_none() {
+        command.env("CARGO_BUILD_BUILD_DIR", target);
+    }
     if let Some(rustdoc) = std::env::var_os("RUSTDOC") {
         command.env("REAL_RUSTDOC", rustdoc);
     }
-    command
-        .env("RUSTDOC", root().join("xtask/rustdoc-json.sh"))
-        .env(
-            "RUSTDOCFLAGS",
-            "-Z unstable-options --output-format json --cap-lints allow",
-        );
-    finish(command)
+    command.env("RUSTDOC", root().join("xtask/rustdoc-json.sh"));
+    let json = "-Z unstable-options --output-format json --cap-lints allow";
+    command.env("RUSTDOCFLAGS", json);
+    empty(&output.join("doc"))?;
+    finish(command)?;
+    Ok(output.join("doc"))
 }
 
 fn empty(folder: &Path) -> anyhow::Result<()> {
