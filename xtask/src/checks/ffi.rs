@@ -34,10 +34,10 @@ const BUILDS: &[Build] = &[
     },
     Build {
         name: "miner",
-        features: "miner",
+        features: "miner,lowmemory",
         protocols: "common;mining",
         std: false,
-        max_len: None,
+        max_len: Some(256 * 1024),
     },
     Build {
         name: "std",
