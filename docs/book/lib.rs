@@ -28,7 +28,9 @@ pages![
     "network-helpers-sv2.md",
     "noise-sv2.md",
     "roles-logic-sv2.md",
+    "serde-sv2.md",
     "sv1-api.md",
+    "sv2-ffi.md",
     "template-distribution-sv2.md",
     "translation.md",
 ];

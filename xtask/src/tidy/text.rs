@@ -25,6 +25,7 @@ const PUBLIC_HOSTS: &[&str] = &[
     "semver.org",
     "sh.rustup.rs",
     "spdx.org",
+    "static.crates.io",
     "stratumprotocol.org",
     "www.apache.org",
     "www.w3.org",
