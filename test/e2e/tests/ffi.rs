@@ -72,7 +72,7 @@ fn numbers(said: &str) -> Vec<u64> {
 async fn a_miner_in_c_mines_in_16_kib() {
     let panics = PanicWatch::new();
     let root = xtask::root();
-    let miner = tokio::task::spawn_blocking(move || build(&root))
+    let miner = tokio::task::spawn_blocking(move || build(root))
         .await
         .unwrap();
     for is_noise in [false, true] {
