@@ -5,9 +5,12 @@
 use std::path::Path;
 
 pub mod checks;
+pub mod coverage;
 pub mod header;
+mod members;
 pub mod steps;
 pub mod tidy;
+pub mod tools;
 
 pub use bitcoind as node;
 

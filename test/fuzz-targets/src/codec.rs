@@ -1,6 +1,6 @@
 //! The decoders of plain and of sealed frames.
 
-use buffer_sv2::SystemPool;
+use buffer_sv2::{BufferPool, SlabPool, SlabShape, SystemPool};
 use codec_sv2::{DecodeError, Decoded, Encoder, FrameDecoder, FrameEncoder, Open, Plain, READ_LEN};
 use framing_sv2::Sv2Frame;
 use noise_sv2::{CipherError, CipherState, DefaultCipher, Opener, SEALED_HEADER_LEN, Sealer};
@@ -14,14 +14,17 @@ fn opener() -> Opener {
     Opener::new(CipherState::<DefaultCipher>::new(&KEY))
 }
 
+/// All frames of a stream, and how it ends.
+type Stream = (Vec<Sv2Frame<'static>>, Result<usize, DecodeError>);
+
+fn decode<L: Open>(layer: L, wire: &[u8], step: usize) -> Stream {
+    decode_in(layer, SystemPool, wire, step)
+}
+
 /// All frames in `wire`, fed `step` bytes at a time, and how the stream ends. Checks that memory is
 /// bounded by what has arrived.
-fn decode<L: Open>(
-    layer: L,
-    wire: &[u8],
-    step: usize,
-) -> (Vec<Sv2Frame<'static>>, Result<usize, DecodeError>) {
-    let mut decoder = FrameDecoder::new(layer, SystemPool, MAX_PAYLOAD_LEN);
+fn decode_in<L: Open, P: BufferPool>(layer: L, pool: P, wire: &[u8], step: usize) -> Stream {
+    let mut decoder = FrameDecoder::new(layer, pool, MAX_PAYLOAD_LEN);
     let mut frames = Vec::new();
     let mut rest = wire;
     loop {
@@ -45,8 +48,8 @@ fn decode<L: Open>(
     }
 }
 
-/// Any stream of plain bytes: the same frames however it is split, and encoding them gives the
-/// stream again.
+/// Any stream of plain bytes: the same frames however it is split and wherever memory comes from, and
+/// encoding them gives the stream again.
 pub(crate) fn frame_decoder(data: &[u8]) {
     let whole = decode(Plain, data, usize::MAX);
     let step = data.first().map_or(1, |byte| usize::from(*byte) + 1);
@@ -54,6 +57,18 @@ pub(crate) fn frame_decoder(data: &[u8]) {
         whole,
         decode(Plain, data, step),
         "frames depend on how the stream is split"
+    );
+
+    let pool = SlabPool::new(SlabShape::default()).expect("the default is within the limits");
+    assert_eq!(
+        whole,
+        decode_in(Plain, pool.clone(), data, step),
+        "frames depend on where memory comes from"
+    );
+    assert_eq!(
+        pool.usage().in_use,
+        0,
+        "the decoder is gone, its memory is not"
     );
 
     let mut wire = Vec::new();

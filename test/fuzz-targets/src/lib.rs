@@ -11,6 +11,7 @@
 //! }
 //! ```
 
+mod buffer;
 mod codec;
 mod handshake;
 mod keys;
@@ -30,6 +31,7 @@ const NOISE_AND_FRAMES: &[(&str, Target)] = &[
     ("handshake_initiator", handshake::initiator),
     ("handshake_responder", handshake::responder),
     ("authority_key", keys::authority_key),
+    ("buffer_pool", buffer::pool),
 ];
 
 const SV1: &[(&str, Target)] = &[

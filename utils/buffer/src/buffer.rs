@@ -213,14 +213,14 @@ impl<P: BufferPool> Append for Buffer<P> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use alloc::collections::VecDeque;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::LocalPool;
+    use crate::{LocalPool, SlabPool, SlabShape};
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -242,43 +242,51 @@ mod tests {
         ]
     }
 
+    fn check(pool: impl BufferPool, steps: &[Step]) {
+        let mut buffer = Buffer::new(pool);
+        let mut model = VecDeque::new();
+        for step in steps {
+            match step {
+                Step::Append(bytes) => {
+                    buffer.append(bytes.len()).copy_from_slice(bytes);
+                    model.extend(bytes);
+                }
+                Step::Fill { room, bytes } => {
+                    buffer.reserve(*room);
+                    let spare = buffer.spare_mut();
+                    assert!(spare.len() >= *room);
+                    let len = bytes.len().min(spare.len());
+                    spare[..len].copy_from_slice(&bytes[..len]);
+                    buffer.advance(len);
+                    model.extend(&bytes[..len]);
+                }
+                Step::Consume(len) => {
+                    buffer.consume(*len);
+                    model.drain(..(*len).min(model.len()));
+                }
+                Step::Truncate(len) => {
+                    buffer.truncate(*len);
+                    model.truncate(*len);
+                }
+                Step::Release => {
+                    buffer.release();
+                    assert!(!model.is_empty() || buffer.capacity() == 0);
+                }
+            }
+            assert_eq!(buffer.filled(), model.make_contiguous());
+            assert_eq!(buffer.filled_mut(), model.make_contiguous());
+            assert_eq!(buffer.is_empty(), model.is_empty());
+        }
+    }
+
     proptest! {
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec(step(), 0..40)) {
-            let mut buffer = Buffer::<LocalPool>::default();
-            let mut model = VecDeque::new();
-            for step in steps {
-                match step {
-                    Step::Append(bytes) => {
-                        buffer.append(bytes.len()).copy_from_slice(&bytes);
-                        model.extend(bytes);
-                    }
-                    Step::Fill { room, bytes } => {
-                        buffer.reserve(room);
-                        let spare = buffer.spare_mut();
-                        prop_assert!(spare.len() >= room);
-                        let len = bytes.len().min(spare.len());
-                        spare[..len].copy_from_slice(&bytes[..len]);
-                        buffer.advance(len);
-                        model.extend(&bytes[..len]);
-                    }
-                    Step::Consume(len) => {
-                        buffer.consume(len);
-                        model.drain(..len.min(model.len()));
-                    }
-                    Step::Truncate(len) => {
-                        buffer.truncate(len);
-                        model.truncate(len);
-                    }
-                    Step::Release => {
-                        buffer.release();
-                        prop_assert!(!model.is_empty() || buffer.capacity() == 0);
-                    }
-                }
-                prop_assert_eq!(buffer.filled(), model.make_contiguous());
-                prop_assert_eq!(buffer.filled_mut(), model.make_contiguous());
-                prop_assert_eq!(buffer.is_empty(), model.is_empty());
-            }
+        fn it_is_a_queue_on_any_pool(steps in prop::collection::vec(step(), 0..40)) {
+            check(LocalPool::default(), &steps);
+            // Two slots of which a queue that grows needs both, and outgrows them.
+            let slab = SlabPool::new(SlabShape { slots: 2, slot_len: 10_000 }).unwrap();
+            check(slab.clone(), &steps);
+            assert_eq!(slab.usage().in_use, 0);
         }
     }
 

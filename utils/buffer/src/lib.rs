@@ -21,14 +21,36 @@
 //! ```
 //!
 //! [`ThreadPool`] is one pool per thread, for connections that stay on their thread; [`LocalPool`] is
-//! a pool with limits of its own; [`SystemPool`] keeps nothing. All keep within named limits and fall
-//! back on the system's allocator. Memory is handed out as it was left: its contents are unspecified.
+//! a pool with limits of its own; [`SlabPool`] is one block of memory for any number of threads;
+//! [`SystemPool`] keeps nothing. All keep within named limits and fall back on the system's allocator.
+//! Memory is handed out as it was left: its contents are unspecified.
+//!
+//! [`SlabPool`] needs a target whose processor can exchange words atomically, and is missing elsewhere.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `std` (default) | [`ThreadPool`], which is then the default pool |
+//! | `debug` | to [`SlabPool`]: asserts, a pattern in what was returned, events of `tracing` |
+//! | `fuzz` | `model` and `fuzz::run`: [`SlabPool`] beside a model, driven by any bytes |
+//! | `prop_test` | `model` and `prop_test`: the same driven by strategies of `proptest` |
+//! | `criterion` | the bench of the pools |
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 mod buffer;
+#[cfg(all(any(test, feature = "fuzz"), target_has_atomic = "ptr"))]
+pub mod fuzz;
+#[cfg(all(
+    any(test, feature = "fuzz", feature = "prop_test"),
+    target_has_atomic = "ptr"
+))]
+pub mod model;
 mod pool;
+#[cfg(all(any(test, feature = "prop_test"), target_has_atomic = "ptr"))]
+pub mod prop_test;
+#[cfg(target_has_atomic = "ptr")]
+mod slab;
 
 pub use buffer::{Append, Buffer};
 pub use pool::{
@@ -38,3 +60,8 @@ pub use pool::{
 };
 #[cfg(feature = "std")]
 pub use pool::{ThreadPool, ThreadStorage};
+#[cfg(target_has_atomic = "ptr")]
+pub use slab::{
+    DEFAULT_SLOT_LEN, DEFAULT_SLOTS, MAX_HANDLES, MAX_SLAB_LEN, MAX_SLOTS, SlabPool, SlabShape,
+    SlabShapeError, SlabStorage, SlabUsage,
+};

@@ -14,6 +14,10 @@ use zeroize::Zeroizing;
 /// Length in bytes of the ElligatorSwift encoding of a public key.
 pub const ENCODED_KEY_LEN: usize = 64;
 
+/// Draws until [`AuthoritySecretKey::generate`] gives up. Fewer than one number in 2^127 is no key, so a source that fails
+/// twice in a row is broken.
+pub const MAX_KEY_DRAWS: usize = 8;
+
 const AUTHORITY_KEY_VERSION: u16 = u16::from_le_bytes(const_sv2::AUTHORITY_KEY_PREFIX);
 
 /// Why bytes are no key.
@@ -290,6 +294,25 @@ impl AuthoritySecretKey {
             .map_err(|_| KeyError::SecretOutOfRange)
     }
 
+    /// A new key; `random` draws 32 bytes from a cryptographic random source, again while they are no key.
+    ///
+    /// ```
+    /// use noise_sv2::{AuthoritySecretKey, KeyError};
+    ///
+    /// # fn random_bytes() -> [u8; 32] { [5; 32] }
+    /// let key = AuthoritySecretKey::generate(random_bytes)?;
+    /// println!("clients pin {}", key.public_key());
+    /// # Ok::<(), KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`KeyError::SecretOutOfRange`] when [`MAX_KEY_DRAWS`] in a row are no key: the source is broken.
+    pub fn generate(mut random: impl FnMut() -> [u8; 32]) -> Result<Self, KeyError> {
+        (0..MAX_KEY_DRAWS)
+            .find_map(|_| Self::from_bytes(&Zeroizing::new(random())).ok())
+            .ok_or(KeyError::SecretOutOfRange)
+    }
+
     /// The public key that verifies what this one signs.
     pub fn public_key(&self) -> AuthorityPublicKey {
         AuthorityPublicKey(self.0.x_only_public_key().0)
@@ -416,6 +439,29 @@ mod tests {
                 KeyError::SecretOutOfRange
             );
         }
+    }
+
+    #[test]
+    fn a_new_key_is_drawn_until_it_is_one_but_not_for_ever() {
+        let mut draws = 0;
+        let key = AuthoritySecretKey::generate(|| {
+            draws += 1;
+            if draws < MAX_KEY_DRAWS {
+                [0xff; 32]
+            } else {
+                [5; 32]
+            }
+        });
+        let expected = AuthoritySecretKey::from_bytes(&[5; 32]).unwrap();
+        assert_eq!(key.unwrap().public_key(), expected.public_key());
+        assert_eq!(draws, MAX_KEY_DRAWS);
+        let mut draws = 0;
+        let broken = AuthoritySecretKey::generate(|| {
+            draws += 1;
+            [0; 32]
+        });
+        assert_eq!(broken.unwrap_err(), KeyError::SecretOutOfRange);
+        assert_eq!(draws, MAX_KEY_DRAWS);
     }
 
     #[test]

@@ -17,6 +17,19 @@
 //! A handle is odd, so no address of an object is one, and holds 4 bits of kind, 8 of slot, and as generation the 19 bits (on 64-bit
 //! targets 51) that are left. Freeing a handle advances the generation of its slot, and slots are used in turn. Detection ends where
 //! generations repeat: a handle kept beyond 2^19 (2^51) further uses of its slot is taken for the one that has its number by then.
+//!
+//! ```
+//! use sv2_ffi::{SV2_OK, sv2_setup_connection_success, sv2_setup_connection_success_encode};
+//!
+//! let message = sv2_setup_connection_success { used_version: 2, flags: 0 };
+//! let (mut frame, mut len) = ([0; 16], 0);
+//! // SAFETY: message, buffer and length are there, and the capacity is the buffer's.
+//! let result = unsafe {
+//!     sv2_setup_connection_success_encode(&message, frame.as_mut_ptr(), frame.len(), &mut len)
+//! };
+//! assert_eq!(result, SV2_OK);
+//! assert_eq!(frame[..len], [0, 0, 1, 6, 0, 0, 2, 0, 0, 0, 0, 0]);
+//! ```
 #![cfg_attr(not(feature = "std"), no_std)]
 #![allow(
     unsafe_code,
