@@ -4,9 +4,13 @@
 
 use std::path::Path;
 
-mod checks;
+pub mod checks;
+pub mod coverage;
+pub mod header;
+mod members;
 pub mod steps;
 pub mod tidy;
+pub mod tools;
 
 pub use bitcoind as node;
 

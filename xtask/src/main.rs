@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use xtask::{node, steps, tidy};
+use xtask::checks::api;
+use xtask::{coverage, header, node, steps, tidy};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -11,7 +12,10 @@ usage: cargo xtask <command>
   test [--only STEP]...   all that must hold, step by step; names as the run prints them
   tidy                    the rules of the house that no compiler checks
   node                    a real bitcoind: BITCOIND, the one on PATH, or Debian's unpacked into target/
+  api [--bless]           what the libraries make public, compared with docs/api or written there
+  coverage [--write]      how much of the libraries their tests reach; --write puts the figure into the README
   bench [ARGUMENTS]       the benchmarks
+  header [--check]        writes the C library's header and what it is made from; --check says whether they are up to date
   interop [ARGUMENTS]     our programs with the reference implementation's crates as peers; ARGUMENTS as for `cargo test`
 ";
 
@@ -35,6 +39,24 @@ fn run() -> anyhow::Result<()> {
         "test" => steps::run(&only(rest)?),
         "tidy" => print_tidy(),
         "node" => print_node(),
+        "api" => match rest {
+            [] => api::check(),
+            [option] if option == "--bless" => api::bless(),
+            other => bail!("`{}` is not understood; use --bless", other.join(" ")),
+        },
+        "coverage" => match rest {
+            [] => coverage::run(false),
+            [option] if option == "--write" => coverage::run(true),
+            other => bail!("`{}` is not understood; use --write", other.join(" ")),
+        },
+        "header" => match rest {
+            [] => header::write(),
+            [option] if option == "--check" => header::check(),
+            other => bail!(
+                "`{}` is not understood; use --check or nothing",
+                other.join(" ")
+            ),
+        },
         "bench" => steps::bench(rest),
         "interop" => steps::interop(rest),
         "help" | "--help" | "-h" => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::checks::buffer;
+use crate::checks::{api, buffer, features, ffi};
 use crate::{node, root, tidy};
 
 /// One step of the test run.
@@ -35,8 +35,24 @@ pub const STEPS: &[Step] = &[
         run: docs,
     },
     Step {
+        name: "features",
+        run: features::check,
+    },
+    Step {
+        name: "api",
+        run: api::check,
+    },
+    Step {
         name: "no-std",
         run: no_std,
+    },
+    Step {
+        name: "runtimes",
+        run: runtimes,
+    },
+    Step {
+        name: "ffi",
+        run: ffi::check,
     },
     Step {
         name: "node",
@@ -67,6 +83,7 @@ const OUTSIDE: &[&str] = &[
     "benches/Cargo.toml",
     "test/interop/Cargo.toml",
     "test/no-std/Cargo.toml",
+    "xtask/public-api/Cargo.toml",
 ];
 
 /// Runs all steps, or those named in `only`, and stops at the first that fails.
@@ -175,6 +192,25 @@ fn no_std() -> anyhow::Result<()> {
     finish(command)
 }
 
+/// The features of the crate with the connections, of which the rest uses the default: each alone, none, and both.
+fn runtimes() -> anyhow::Result<()> {
+    let of_crate = |command: &str, more: &[&str]| {
+        let package = ["--package", "stratum-network-helpers-sv2"];
+        cargo_command(&[&[command], &package[..], more].concat())
+    };
+    let none = ["--all-targets", "--no-default-features"];
+    for features in ["", "async_std"] {
+        let alone = ["--features", features, "--", "-D", "warnings"];
+        finish(of_crate("clippy", &[&none[..], &alone].concat()))?;
+    }
+    let all = ["--all-features", "--", "-D", "warnings"];
+    finish(of_crate("clippy", &[&["--all-targets"], &all[..]].concat()))?;
+    let mut docs = of_crate("doc", &["--no-deps", "--all-features"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    finish(docs)?;
+    finish(of_crate("test", &["--all-features"]))
+}
+
 /// All tests: with nextest where it is installed (it leaves doc tests out), with cargo's own runner elsewhere.
 fn all_tests() -> anyhow::Result<()> {
     let probe = cargo_command(&["nextest", "--version"])
@@ -231,7 +267,8 @@ pub fn interop(arguments: &[String]) -> anyhow::Result<()> {
     finish(command)
 }
 
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs cargo at the root of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     finish(cargo_command(arguments))
 }
 

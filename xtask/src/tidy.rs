@@ -4,6 +4,7 @@
 //! `cargo test`. To add one: write the function in the module of its kind, list it in [`RULES`], and give
 //! `tests::BAD` an input on which it fires.
 
+mod beside;
 mod code;
 mod docs;
 mod layers;
@@ -72,6 +73,11 @@ pub const RULES: &[Rule] = &[
     ("links-resolve", docs::links_resolve),
     ("guides-know-the-keys", docs::guides_know_the_keys),
     ("readme-commands", docs::readme_commands),
+    ("book-pages", beside::book_pages),
+    ("crates-open-with-example", beside::crates_open_with_example),
+    ("examples-have-readmes", beside::examples_have_readmes),
+    ("workflows-call-xtask", beside::workflows_call_xtask),
+    ("api-lists-have-crates", beside::api_lists_have_crates),
 ];
 
 /// Runs every rule over `tree`.
@@ -224,6 +230,36 @@ mod tests {
             ],
         ),
         ("readme-commands", &[("README.md", "Run `cargo demo`.\n")]),
+        ("book-pages", LIBRARY),
+        (
+            "book-pages",
+            &[
+                LIBRARY[0],
+                LIBRARY[1],
+                ("docs/book/a.md", "package = \"stratum-a\"\n"),
+                ("docs/book/README.md", "[a](a.md)\n"),
+                ("docs/book/lib.rs", "pages![];\n"),
+            ],
+        ),
+        ("crates-open-with-example", LIBRARY),
+        (
+            "examples-have-readmes",
+            &[
+                ("examples/a/src/main.rs", ""),
+                ("examples/a/Cargo.toml", ""),
+            ],
+        ),
+        (
+            "workflows-call-xtask",
+            &[(".github/workflows/a.yml", "- run: make\n")],
+        ),
+        ("api-lists-have-crates", LIBRARY),
+    ];
+
+    /// A library with nothing beside it.
+    const LIBRARY: &[(&str, &str)] = &[
+        ("utils/a/Cargo.toml", "[package]\nname = \"stratum-a\"\n"),
+        ("utils/a/src/lib.rs", "//! A.\n"),
     ];
 
     #[test]

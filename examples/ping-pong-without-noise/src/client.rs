@@ -17,9 +17,7 @@ pub(crate) async fn ping(
     security: &ClientSecurity,
     args: &PingPongArgs,
 ) -> anyhow::Result<()> {
-    // Without its source, which the message tells already.
-    let connected = connect(server, security, Options::default()).await;
-    let mut connection = connected.map_err(anyhow::Error::msg)?;
+    let mut connection = connect(server, security, Options::default()).await?;
     println!("client: connected to {server}");
     let mut ticks = tokio::time::interval(Duration::from_millis(args.every_ms));
     for id in 1..=args.count.unwrap_or(u32::MAX) {

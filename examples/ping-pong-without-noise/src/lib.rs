@@ -53,8 +53,7 @@ async fn play(
     server: &ServerSecurity,
     client: &ClientSecurity,
 ) -> anyhow::Result<()> {
-    // Without its source, which the message tells already.
-    let listener = stratum_runtime::bind(args.address, "--address").map_err(anyhow::Error::msg)?;
+    let listener = stratum_runtime::bind(args.address, "--address")?;
     let address = listener.local_addr()?;
     println!("server: listening on {address}");
     let endpoint = Endpoint {

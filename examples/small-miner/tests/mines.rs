@@ -1,17 +1,9 @@
-//! The miner on our pool, whose templates come from an embedded chain.
+//! The miner before a pool for tests.
 #![allow(clippy::unwrap_used, reason = "a test ends by panic")]
 
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use bitcoin_node::Network;
-use bitcoin_node::embedded::EmbeddedNode;
-use bitcoin_node::hub::TemplateHub;
-use network_helpers_sv2::ServerSecurity;
-use pool_core::payout::PoolPayouts;
-use pool_core::shard::PoolConfig;
-use stratum_pool::{Config, Pool, TemplateSource};
-use stratum_runtime::Shutdown;
+use stratum_test_pool::{Reception, TestPool};
 
 fn miner(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_small-miner"))
@@ -22,21 +14,39 @@ fn miner(arguments: &[&str]) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_shares_are_accepted() {
-    let payouts = PoolPayouts::new(Network::Regtest, [("raw(51)", 1)]).unwrap();
-    let rules = PoolConfig::new(payouts);
-    let config = Config::new(([127, 0, 0, 1], 0).into(), ServerSecurity::Plain, rules);
-    let source = TemplateSource::InProcess(TemplateHub::spawn(Arc::new(EmbeddedNode::default())));
-    let shutdown = Shutdown::new();
-    let pool = Pool::start(config, source, shutdown.clone()).unwrap();
-    let address = pool.local_addr().to_string();
-    let output = miner(&[&address, "--plain", "--count", "3"]);
+    let pool = TestPool::builder().start().await.unwrap();
+    let endpoint = pool.endpoint().to_string();
+    let miner = tokio::task::spawn_blocking(move || miner(&[&endpoint, "--count", "3"]));
+    let output = miner.await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("found: nonce"), "{said}");
     assert!(!said.contains("Rejected"), "{said}");
-    assert!(pool.snapshot().shares_accepted >= 3);
-    shutdown.drain();
-    pool.join().await;
+    assert!(pool.counters().shares_good >= 3);
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_opens_no_channel_is_told() {
+    let refusal = Reception::RefuseOpens("unknown-user".into());
+    let builder = TestPool::builder().plain().misbehave(refusal);
+    let pool = builder.start().await.unwrap();
+    let address = pool.address().to_string();
+    let miner = tokio::task::spawn_blocking(move || miner(&[&address, "--plain"]));
+    let output = miner.await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("no channel: unknown-user"), "{said}");
+    pool.stop().await;
+}
+
+#[test]
+fn seconds_end_it_whatever_the_pool_says() {
+    // It takes the connection and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let output = miner(&[&address, "--plain", "--seconds", "1"]);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

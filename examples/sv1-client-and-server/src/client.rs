@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use network_helpers_sv2::{
-    LineConnection, LineOptions, MaybeTls, Sv1Endpoint, TlsClient, Wake, connect_lines,
+    LineConnection, LineOptions, MaybeTls, Sv1Endpoint, Wake, connect_lines,
 };
 use stratum_runtime::SystemClock;
 use sv1_api::client::{
@@ -21,10 +21,7 @@ pub(crate) async fn mine(
     submit_interval: Duration,
     count: Option<u64>,
 ) -> anyhow::Result<()> {
-    let tls = TlsClient::verifying(&[])?;
-    // Without its source, which the message tells already.
-    let connected = connect_lines(server, &tls, LineOptions::client()).await;
-    let connection = connected.map_err(anyhow::Error::msg)?;
+    let connection = connect_lines(server, None, LineOptions::client()).await?;
     let clock = SystemClock::new();
     let mut client = Client {
         // The session has lines to send from the start: it configures, subscribes and authorizes by itself.

@@ -55,8 +55,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn work(args: &Args) -> anyhow::Result<()> {
-    // Without its source, which the message tells already.
-    let listener = stratum_runtime::bind(args.address, "--address").map_err(anyhow::Error::msg)?;
+    let listener = stratum_runtime::bind(args.address, "--address")?;
     let address = listener.local_addr()?;
     println!("server is listening on {address}");
     let endpoint = Sv1Endpoint {

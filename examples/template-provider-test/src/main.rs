@@ -50,7 +50,7 @@ struct Args {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("no connection to the template provider: {0}")]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     #[error("the connection has ended: {0}")]
     Closed(#[from] CloseReason),
     #[error("the template provider does not take this client: {0}")]
@@ -91,8 +91,9 @@ impl Session {
             max_payload_len: MAX_PAYLOAD_LEN,
             ..Options::default()
         };
+        let connected = connect(&args.server, &security, options).await;
         Ok(Self {
-            connection: connect(&args.server, &security, options).await?,
+            connection: connected.map_err(Error::Connect)?,
             router: Router::new(Protocol::TEMPLATE_DISTRIBUTION, Peer::Server),
             client: TemplateClient::new(CoinbaseOutputConstraints {
                 coinbase_output_max_additional_size: args.additional_size,

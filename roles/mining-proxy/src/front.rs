@@ -11,7 +11,7 @@ use mining_proxy_core::{
 };
 use network_helpers_sv2::ClientSecurity;
 use roles_logic_sv2::clock::{Instant, Now};
-use stratum_runtime::{Shutdown, SystemClock, random_bytes};
+use stratum_runtime::{Reasons, Shutdown, SystemClock, random_bytes};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
@@ -223,6 +223,13 @@ impl Front {
                     "upstream asks to be connected to anew"
                 );
             }
+            Note::EndpointChanged { upstream, count } => {
+                tracing::info!(
+                    upstream = self.upstream_name(*upstream),
+                    count,
+                    "another endpoint stands behind a channel of this upstream"
+                );
+            }
             // Late by a moment at each tip is a matter for the counts.
             Note::Rejected {
                 user, code, count, ..
@@ -295,6 +302,7 @@ impl Front {
             accepted = snapshot.accepted,
             refused = snapshot.rejected.values().sum::<u64>(),
             requests_refused = snapshot.requests_refused.values().sum::<u64>(),
+            not_done = %Reasons(&snapshot.not_done),
             upstream_accepted = upstream.accepted,
             upstream_rejected = upstream.rejected,
             below_upstream_target = upstream.below_target,

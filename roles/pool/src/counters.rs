@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use binary_sv2::Str0255;
 use pool_core::downstream::Downstream;
 use roles_logic_sv2::accounting::Slice;
-use roles_logic_sv2::downstream::Discarded;
 use roles_logic_sv2::share::RejectReason;
 
 /// Hashes that stand behind a share of difficulty 1.
@@ -88,25 +87,8 @@ impl Shares {
 
 /// Books what a connection discarded, when it ends.
 pub(crate) fn book_discarded(rejects: &Named, downstream: &Downstream) {
-    let Discarded {
-        unknown_extension,
-        unknown_message,
-        oversized_worker_identity,
-        wrong_channel_bit,
-        after_drain,
-    } = *downstream.discarded();
-    rejects.add("unknown-extension", unknown_extension);
-    rejects.add("unknown-message", unknown_message);
-    rejects.add("oversized-worker-identity", oversized_worker_identity);
-    rejects.add("wrong-channel-bit", wrong_channel_bit);
-    rejects.add("message-after-drain", after_drain);
     let ignored = downstream.ignored();
-    rejects.add(
-        "close-of-unknown-channel",
-        ignored.closes_of_unknown_channels,
-    );
-    rejects.add("update-refused", ignored.updates_refused);
-    rejects.add("open-refused", ignored.opens_refused);
-    rejects.add("custom-job-refused", ignored.custom_jobs_refused);
-    rejects.add("job-does-not-fit-prefix", ignored.unfit_jobs);
+    let named = downstream.discarded().named().into_iter();
+    let named = named.chain(ignored.refused()).chain(ignored.passed_over());
+    named.for_each(|(name, count)| rejects.add(name, count));
 }

@@ -17,7 +17,6 @@ use stratum_runtime::{
     AcceptLimits, BindError, Core as _, CoreRuntimes, Gate, PanicCount, Refusal, Shutdown,
     SystemClock, accept_loop, announce, bind, drive,
 };
-use template_distribution_sv2::CoinbaseOutputConstraints;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -170,7 +169,7 @@ impl Pool {
         let (block_sender, blocks) = mpsc::channel(BLOCKS_WAITING_MAX);
         let (source_sender, source_snapshot) = watch::channel(SourceSnapshot::default());
         let feed = Feed {
-            client: TemplateClient::new(constraints(&rules)),
+            client: TemplateClient::new(rules.payouts.constraints()),
             templates: template_sender,
             blocks: Blocks::new(blocks),
             snapshot: source_sender,
@@ -277,16 +276,6 @@ impl Watcher {
             shares_rejected: counters.shares.rejected(),
             source: counters.source.borrow().clone(),
         }
-    }
-}
-
-/// The room that the pool's outputs need in any coinbase it will make.
-fn constraints(rules: &PoolConfig) -> CoinbaseOutputConstraints {
-    let size = u32::try_from(rules.payouts.max_outputs_len()).unwrap_or(u32::MAX);
-    let sigops = u16::try_from(rules.payouts.max_outputs_sigops()).unwrap_or(u16::MAX);
-    CoinbaseOutputConstraints {
-        coinbase_output_max_additional_size: size,
-        coinbase_output_max_additional_sigops: sigops,
     }
 }
 
@@ -464,27 +453,4 @@ async fn run(context: &Context, connection: network_helpers_sv2::Connection) -> 
     }
     book_discarded(&context.counters.rejects, &session.downstream);
     reason
-}
-
-#[cfg(test)]
-mod tests {
-    use bitcoin::Network;
-    use pool_core::payout::PoolPayouts;
-
-    use super::*;
-
-    /// With too little room announced a full template makes a block that the network refuses.
-    #[test]
-    fn all_the_room_that_outputs_may_need_is_announced() {
-        let outputs = [("raw(51)", 1), ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", 1)];
-        let payouts = PoolPayouts::new(Network::Regtest, outputs).unwrap();
-        let announced = constraints(&PoolConfig::new(payouts));
-        // Value, length and script of both, and of the longest address that a miner may bring along.
-        let size = (8 + 1 + 1) + (8 + 1 + 25) + (8 + 1 + 42);
-        let expected = CoinbaseOutputConstraints {
-            coinbase_output_max_additional_size: size,
-            coinbase_output_max_additional_sigops: 2,
-        };
-        assert_eq!(announced, expected);
-    }
 }

@@ -80,7 +80,7 @@ impl Shell<Echo> for Nothing {
 fn server(count: usize) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     let cores = CoreRuntimes::new(NonZeroUsize::new(1), &shutdown)?;
-    let authority = AuthoritySecretKey::from_bytes(&random_bytes())?;
+    let authority = AuthoritySecretKey::generate(random_bytes)?;
     let identity = ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY);
     let security = ServerSecurity::Noise(Arc::new(identity));
     let clock = SystemClock::new();

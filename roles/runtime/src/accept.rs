@@ -20,15 +20,17 @@ pub const BACKLOG: u32 = 4096;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Why a program cannot listen.
+///
+/// The message holds its cause, so [`Error::source`](std::error::Error::source) does not give that again.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} (`{key}`): {}", advice(.source, .address))]
+#[error("cannot listen on {address} (`{key}`): {}", advice(.cause, .address))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
     /// The configuration's key that holds it.
     pub key: &'static str,
     /// What the operating system says.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 fn advice(error: &io::Error, address: &SocketAddr) -> String {
@@ -62,10 +64,10 @@ pub fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, BindE
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    listen().map_err(|source| BindError {
+    listen().map_err(|cause| BindError {
         address,
         key,
-        source,
+        cause,
     })
 }
 
@@ -162,6 +164,7 @@ mod tests {
                  stop it or choose another port"
             )
         );
+        assert!(std::error::Error::source(&error).is_none(), "it is told");
     }
 
     #[tokio::test]

@@ -93,9 +93,10 @@ pub async fn stay_connected<F: Future<Output = CloseReason>>(
     keep_open(open, counts, shutdown, run).await;
 }
 
-/// As [`stay_connected`], to a server that speaks lines.
+/// As [`stay_connected`], to a server that speaks lines; how it is believed matters for TLS only, as for
+/// [`connect_lines`].
 pub async fn stay_connected_lines<F: Future<Output = CloseReason>>(
-    mut target: impl FnMut() -> (Sv1Endpoint, TlsClient),
+    mut target: impl FnMut() -> (Sv1Endpoint, Option<TlsClient>),
     options: LineOptions,
     counts: &CloseCounts,
     shutdown: &Shutdown,
@@ -104,7 +105,7 @@ pub async fn stay_connected_lines<F: Future<Output = CloseReason>>(
     let open = || {
         let (endpoint, tls) = target();
         async move {
-            let connection = connect_lines(&endpoint, &tls, options).await?;
+            let connection = connect_lines(&endpoint, tls.as_ref(), options).await?;
             info!(%endpoint, "connected");
             Ok(connection)
         }

@@ -170,7 +170,7 @@ impl Demo {
         }
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
 
-        let (security, authority) = identity();
+        let (security, authority) = identity()?;
         let provider_config = stratum_template_provider::Config::new(local, security);
         let provider_shutdown = Shutdown::new();
         let provider = TemplateProvider::start(
@@ -183,7 +183,7 @@ impl Demo {
             security: authority,
         };
 
-        let (security, authority) = identity();
+        let (security, authority) = identity()?;
         let rules = rules(args, node.chain, &payout)?;
         let pool_shutdown = Shutdown::new();
         let pool = Pool::start(
@@ -300,13 +300,13 @@ impl Demo {
 }
 
 /// A server's identity of a fresh key, and what its clients expect.
-fn identity() -> (ServerSecurity, ClientSecurity) {
-    let authority = random_authority();
+fn identity() -> anyhow::Result<(ServerSecurity, ClientSecurity)> {
+    let authority = random_authority()?;
     let client = ClientSecurity::Noise {
         authority: Some(authority.public_key()),
     };
     let identity = ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY);
-    (ServerSecurity::Noise(Arc::new(identity)), client)
+    Ok((ServerSecurity::Noise(Arc::new(identity)), client))
 }
 
 fn endpoint(address: SocketAddr, security: &ClientSecurity) -> Endpoint {

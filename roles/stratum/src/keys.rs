@@ -22,7 +22,7 @@ pub struct KeysArgs {
 /// # Errors
 /// When the file is there already or cannot be written.
 pub fn run(args: &KeysArgs) -> anyhow::Result<()> {
-    let secret = random_authority();
+    let secret = random_authority()?;
     let public = secret.public_key();
     let text = format!(
         "# For [authority]. Keep the secret key to yourself and give the public one to those who connect.\n\
@@ -42,11 +42,7 @@ pub fn run(args: &KeysArgs) -> anyhow::Result<()> {
 }
 
 /// A fresh authority.
-pub(crate) fn random_authority() -> AuthoritySecretKey {
-    loop {
-        // Fewer than one in 2^127 numbers is no key.
-        if let Ok(key) = AuthoritySecretKey::from_bytes(&network_helpers_sv2::random_bytes()) {
-            return key;
-        }
-    }
+pub(crate) fn random_authority() -> anyhow::Result<AuthoritySecretKey> {
+    AuthoritySecretKey::generate(network_helpers_sv2::random_bytes)
+        .context("this machine's random numbers are broken")
 }

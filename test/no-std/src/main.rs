@@ -97,8 +97,12 @@ fn share_over_noise() -> Option<()> {
     let (sealed_header, sealed_payload) = frame.split_first_chunk_mut()?;
     (server.opener.open_header(sealed_header).ok()? == header).then_some(())?;
     let len = server.opener.open_payload(sealed_payload).ok()?;
-    let received = SubmitSharesStandard::from_bytes(sealed_payload.get(..len)?).ok()?;
-    (received == share).then_some(())
+    let payload = sealed_payload.get(..len)?;
+    let received = SubmitSharesStandard::from_bytes(payload).ok()?;
+    let (through_serde, _) =
+        serde_sv2::message_from_bytes::<MiningMessage<'_>>(0x1a, payload).ok()?;
+    let written = serde_sv2::to_vec(&through_serde).ok()?;
+    (received == share && through_serde == share.into() && written == payload).then_some(())
 }
 
 fn shake_hands() -> Option<(Transport, Transport)> {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::pool::{BufferPool, DefaultPool};
+use crate::pool::{BufferPool, DefaultPool, OutOfMemory};
 
 /// Something bytes can be appended to without passing them through a buffer in between.
 pub trait Append {
@@ -118,21 +118,46 @@ impl<P: BufferPool> Buffer<P> {
     /// Makes [`Buffer::spare_mut`] at least `len` bytes long, by moving the filled bytes to the front
     /// where that is enough, otherwise into longer memory.
     pub fn reserve(&mut self, len: usize) {
+        if !self.make_room(len) {
+            let longer = self.pool.take(self.len().saturating_add(len));
+            self.move_to(longer);
+        }
+    }
+
+    /// As [`Buffer::reserve`], with memory that the pool may refuse.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; what is filled stays.
+    pub fn try_reserve(&mut self, len: usize) -> Result<(), OutOfMemory> {
+        if !self.make_room(len) {
+            let longer = self.pool.try_take(self.len().saturating_add(len))?;
+            self.move_to(longer);
+        }
+        Ok(())
+    }
+
+    // Makes room in the memory that is there; false when that is not enough.
+    fn make_room(&mut self, len: usize) -> bool {
         let capacity = self.capacity();
         if capacity - self.end >= len {
-            return;
+            return true;
         }
         let filled = self.len();
         match &mut self.storage {
             Some(storage) if capacity - filled >= len => {
                 storage.as_mut().copy_within(self.start..self.end, 0);
+                self.start = 0;
+                self.end = filled;
+                true
             }
-            _ => {
-                let mut longer = self.pool.take(filled.saturating_add(len));
-                longer.as_mut()[..filled].copy_from_slice(self.filled());
-                self.storage = Some(longer);
-            }
+            _ => false,
         }
+    }
+
+    fn move_to(&mut self, mut longer: P::Storage) {
+        let filled = self.len();
+        longer.as_mut()[..filled].copy_from_slice(self.filled());
+        self.storage = Some(longer);
         self.start = 0;
         self.end = filled;
     }

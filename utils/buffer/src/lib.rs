@@ -55,7 +55,8 @@ mod slab;
 pub use buffer::{Append, Buffer};
 pub use pool::{
     BufferPool, DEFAULT_MAX_RETAINED_BUFFERS, DEFAULT_MAX_RETAINED_BYTES, DefaultPool, LocalPool,
-    LocalStorage, MAX_RETAINED_BUFFER_LEN, MIN_BUFFER_LEN, RetentionLimits, SystemPool,
+    LocalStorage, MAX_RETAINED_BUFFER_LEN, MIN_BUFFER_LEN, OutOfMemory, RetentionLimits,
+    SystemPool,
 };
 #[cfg(feature = "std")]
 pub use pool::{ThreadPool, ThreadStorage};

@@ -19,6 +19,18 @@ pub const DEFAULT_MAX_RETAINED_BYTES: usize = 4 * 1024 * 1024;
 
 const SIZE_CLASSES: usize = (MAX_RETAINED_BUFFER_LEN / MIN_BUFFER_LEN).ilog2() as usize + 1;
 
+/// The allocator has no memory of the length asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl core::fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no memory is left")
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
 /// A source of byte buffers: a cheap handle, cloned into everything that needs memory now and then.
 pub trait BufferPool: Clone {
     /// Memory that returns to the pool when it is dropped.
@@ -28,6 +40,16 @@ pub trait BufferPool: Clone {
     ///
     /// Never fails and never waits: what the pool does not have comes from the system's allocator.
     fn take(&self, len: usize) -> Self::Storage;
+
+    /// As [`BufferPool::take`], but where memory runs short a pool may say so instead of ending the process.
+    ///
+    /// [`SystemPool`] does; a pool that does not say so has memory or ends.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    fn try_take(&self, len: usize) -> Result<Self::Storage, OutOfMemory> {
+        Ok(self.take(len))
+    }
 }
 
 /// The pool a codec uses unless told otherwise: that of the current thread.
@@ -46,6 +68,14 @@ impl BufferPool for SystemPool {
 
     fn take(&self, len: usize) -> Vec<u8> {
         vec![0; rounded_len(len)]
+    }
+
+    fn try_take(&self, len: usize) -> Result<Vec<u8>, OutOfMemory> {
+        let len = rounded_len(len);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
+        bytes.resize(len, 0);
+        Ok(bytes)
     }
 }
 

@@ -12,13 +12,11 @@ use codec_sv2::{
 use const_sv2::MessageKind;
 use framing_sv2::Sv2Frame;
 use noise_sv2::Transport;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::CloseReason;
 use crate::handshake::{self, ClientSecurity, Failure, ServerSecurity};
+use crate::runtime::{Io, Runtime};
 use crate::wire::{Inbox, Limits, Wire};
 
 /// Time for a whole handshake unless told otherwise; then the connection ends with [`CloseReason::HandshakeTimeout`].
@@ -65,12 +63,7 @@ impl Default for Options {
     }
 }
 
-/// Any stream of bytes in both directions: TCP, or memory in tests.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
-
-/// Why [`Connection::ready`] or [`LineConnection::ready`](crate::LineConnection::ready) returned.
+/// Why [`Connection::ready`] or [`LineConnection::ready`](crate::runtime::LineConnection::ready) returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// Bytes have arrived: take frames or lines until there are none.
@@ -79,18 +72,18 @@ pub enum Wake {
     Deadline,
 }
 
-/// A connection after its handshake.
+/// A connection after its handshake: frames over the stream `S` on the runtime `R`.
 ///
 /// Everything that fails gives the [`CloseReason`]; drop the connection then, or let [`Connection::close`] send what is
 /// still queued.
-pub struct Connection<S = TcpStream> {
-    wire: Wire<S>,
+pub struct Connection<S, R: Runtime> {
+    wire: Wire<S, R>,
     // Boxed, as the ciphers are large and a task holds room for every move of its connection.
     decoder: Box<ConnectionDecoder>,
     encoder: Box<ConnectionEncoder>,
 }
 
-impl<S: Stream> Connection<S> {
+impl<S: Io<R>, R: Runtime> Connection<S, R> {
     /// Opens a connection as its client, on a stream that is connected.
     ///
     /// # Errors
@@ -118,8 +111,8 @@ impl<S: Stream> Connection<S> {
             // On the heap, so that the handshake's state does not stay in the memory of the connection's task.
             ServerSecurity::Noise(identity) => {
                 let handshake = Box::pin(handshake::respond(&mut stream, identity));
-                let done = timeout(options.handshake_timeout, handshake).await;
-                let done = done.map_err(|_| CloseReason::HandshakeTimeout)?;
+                let done = R::timeout(options.handshake_timeout, handshake).await;
+                let done = done.ok_or(CloseReason::HandshakeTimeout)?;
                 Some(done.map_err(|failure| failure.reason())?)
             }
         };
@@ -135,8 +128,8 @@ impl<S: Stream> Connection<S> {
             ClientSecurity::Plain => None,
             ClientSecurity::Noise { authority } => {
                 let handshake = Box::pin(handshake::initiate(&mut stream, *authority));
-                let done = timeout(options.handshake_timeout, handshake).await;
-                Some(done.map_err(|_| Failure::Closed(CloseReason::HandshakeTimeout))??)
+                let done = R::timeout(options.handshake_timeout, handshake).await;
+                Some(done.ok_or(Failure::Closed(CloseReason::HandshakeTimeout))??)
             }
         };
         Ok(Self::established(stream, transport, options))
@@ -168,7 +161,8 @@ impl<S: Stream> Connection<S> {
     ///
     /// # Errors
     /// The reason the connection has ended for, [`CloseReason::Idle`] and [`CloseReason::SlowConsumer`] among them.
-    pub async fn ready(&mut self, until: Option<Instant>) -> Result<Wake, CloseReason> {
+    pub async fn ready(&mut self, until: Option<R::Instant>) -> Result<Wake, CloseReason> {
+        let until = until.map(Into::into);
         poll_fn(|cx| self.wire.poll_ready(cx, until, &mut *self.decoder)).await
     }
 

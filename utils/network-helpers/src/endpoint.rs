@@ -31,6 +31,8 @@ pub struct Endpoint {
 }
 
 /// What is wrong with the text of an [`Endpoint`].
+///
+/// Each message holds its cause, so [`Error::source`](std::error::Error::source) does not give that again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -48,13 +50,13 @@ pub enum EndpointError {
     Host(String),
     /// The key behind the slash is none.
     #[error(
-        "`{text}` is not an authority key: {source}; copy the key the server's operator publishes"
+        "`{text}` is not an authority key: {cause}; copy the key the server's operator publishes"
     )]
     Key {
         /// What stands there.
         text: String,
         /// What is wrong with it.
-        source: KeyTextError,
+        cause: KeyTextError,
     },
 }
 
@@ -73,9 +75,9 @@ impl FromStr for Endpoint {
         let authority = Some(key.trim_end_matches('/'))
             .filter(|key| !key.is_empty())
             .map(|key| {
-                key.parse().map_err(|source| EndpointError::Key {
+                key.parse().map_err(|cause| EndpointError::Key {
                     text: key.to_owned(),
-                    source,
+                    cause,
                 })
             });
         Ok(Self {

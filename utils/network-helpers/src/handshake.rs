@@ -9,10 +9,10 @@ use noise_sv2::{
     DEFAULT_CLOCK_ALLOWANCE_SECS, EphemeralKey, HandshakeError, Initiator, Responder, StaticKey,
     Transport,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::keys_ahead::KeysAhead;
-use crate::{CloseReason, Stream, random_bytes};
+use crate::runtime::{Io, read_exact, write_all};
+use crate::{CloseReason, random_bytes};
 
 /// How a client secures a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,27 +137,27 @@ impl Failure {
     }
 }
 
-pub(crate) async fn initiate(
-    stream: &mut impl Stream,
+pub(crate) async fn initiate<R, S: Io<R>>(
+    stream: &mut S,
     authority: Option<AuthorityPublicKey>,
 ) -> Result<Transport, Failure> {
     let (initiator, act1) = Initiator::new(authority, key_from(EphemeralKey::new));
-    stream.write_all(&act1).await?;
+    write_all(stream, &act1).await?;
     let mut act2 = [0; ACT2_LEN];
-    stream.read_exact(&mut act2).await?;
+    read_exact(stream, &mut act2).await?;
     Ok(initiator.finish(&act2, unix_secs(), DEFAULT_CLOCK_ALLOWANCE_SECS)?)
 }
 
-pub(crate) async fn respond(
-    stream: &mut impl Stream,
+pub(crate) async fn respond<R, S: Io<R>>(
+    stream: &mut S,
     identity: &ServerIdentity,
 ) -> Result<Transport, Failure> {
     let mut act1 = [0; ACT1_LEN];
-    stream.read_exact(&mut act1).await?;
+    read_exact(stream, &mut act1).await?;
     let certificate = identity.certificate(unix_secs());
     let (transport, act2) = Responder::new(&identity.static_key, &certificate)
         .respond(&act1, identity.ephemeral_keys.take())?;
-    stream.write_all(&act2).await?;
+    write_all(stream, &act2).await?;
     Ok(transport)
 }
 

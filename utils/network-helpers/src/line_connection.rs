@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use buffer_sv2::{Append, Buffer};
 use sv1_api::line::{LineTooLong, Lines, MAX_MINER_LINE_BYTES, MAX_SERVER_LINE_BYTES};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
 
+use crate::runtime::{Io, Runtime};
 use crate::wire::{Inbox, Limits, Wire};
 use crate::{
     CloseReason, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_OUTBOUND_LEN,
-    DEFAULT_STALL_TIMEOUT, Stream, Wake,
+    DEFAULT_STALL_TIMEOUT, Wake,
 };
 
 /// Bytes of memory taken for a read: a few dozen shares, or a job; it goes back when the lines are taken.
@@ -60,34 +59,16 @@ impl Default for LineOptions {
     }
 }
 
-/// A connection that speaks lines of text, as Stratum V1 does.
+/// A connection that speaks lines of text, as Stratum V1 does, over the stream `S` on the runtime `R`.
 ///
 /// Everything that fails gives the [`CloseReason`]; drop the connection then, or let [`LineConnection::close`] send what
 /// is still queued. While nothing is under way it holds no buffers.
-///
-/// ```
-/// use network_helpers_sv2::{LineConnection, LineOptions, Wake};
-///
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let (near, far) = tokio::io::duplex(4096);
-/// let mut miner = LineConnection::new(near, LineOptions::client());
-/// let mut server = LineConnection::new(far, LineOptions::server());
-///
-/// miner.queue("{\"id\":1}\n")?;
-/// miner.flush().await?;
-/// assert_eq!(server.ready(None).await?, Wake::Readable);
-/// assert_eq!(server.next_line(), Some(Ok(&b"{\"id\":1}"[..])));
-/// assert_eq!(server.next_line(), None);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct LineConnection<S = TcpStream> {
-    wire: Wire<S>,
+pub struct LineConnection<S, R: Runtime> {
+    wire: Wire<S, R>,
     inbox: LineInbox,
 }
 
-impl<S: Stream> LineConnection<S> {
+impl<S: Io<R>, R: Runtime> LineConnection<S, R> {
     /// A connection on a stream that is open, TLS handshake included.
     pub fn new(stream: S, options: LineOptions) -> Self {
         let limits = Limits {
@@ -111,7 +92,8 @@ impl<S: Stream> LineConnection<S> {
     /// # Errors
     /// The reason the connection has ended for, [`CloseReason::Idle`] and [`CloseReason::SlowConsumer`] among them;
     /// [`CloseReason::Truncated`] when it ended in the middle of a line.
-    pub async fn ready(&mut self, until: Option<Instant>) -> Result<Wake, CloseReason> {
+    pub async fn ready(&mut self, until: Option<R::Instant>) -> Result<Wake, CloseReason> {
+        let until = until.map(Into::into);
         poll_fn(|cx| self.wire.poll_ready(cx, until, &mut self.inbox)).await
     }
 

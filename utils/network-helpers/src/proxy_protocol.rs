@@ -6,10 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
 
 use crate::CloseReason;
+use crate::runtime::{self, Io, Runtime};
 
 /// Time in which a trusted proxy must send its header; then the connection ends with [`CloseReason::HandshakeTimeout`].
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,24 +63,22 @@ impl ProxyProtocol {
     /// [`CloseReason::ProxyHeader`] when a trusted proxy sends something else than a header,
     /// [`CloseReason::HandshakeTimeout`] when it does not within [`PROXY_HEADER_TIMEOUT`],
     /// [`CloseReason::HandshakeClosed`] or [`CloseReason::Io`] when the connection ends before.
-    pub async fn client_address(
+    pub async fn client_address<S: Io<R>, R: Runtime>(
         &self,
-        stream: &mut (impl AsyncRead + Unpin),
+        stream: &mut S,
         peer: SocketAddr,
     ) -> Result<SocketAddr, CloseReason> {
         if !self.trusts(peer.ip()) {
             return Ok(peer);
         }
-        let read = timeout(PROXY_HEADER_TIMEOUT, read_header(stream)).await;
-        let client = read.map_err(|_| CloseReason::HandshakeTimeout)??;
+        let read = R::timeout(PROXY_HEADER_TIMEOUT, read_header(stream)).await;
+        let client = read.ok_or(CloseReason::HandshakeTimeout)??;
         Ok(client.unwrap_or(peer))
     }
 }
 
 /// The client's address, if the header has one.
-async fn read_header(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> Result<Option<SocketAddr>, CloseReason> {
+async fn read_header<R, S: Io<R>>(stream: &mut S) -> Result<Option<SocketAddr>, CloseReason> {
     let mut start = [0; START_LEN];
     let mut len = 0;
     // Judged as it comes, as others may send less than that and wait.
@@ -102,20 +99,14 @@ fn may_begin(come: &[u8], start: &[u8]) -> bool {
     come.iter().zip(start).all(|(come, start)| come == start)
 }
 
-async fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-    room: &mut [u8],
-) -> Result<usize, CloseReason> {
-    match stream.read(room).await? {
+async fn read<R, S: Io<R>>(stream: &mut S, room: &mut [u8]) -> Result<usize, CloseReason> {
+    match runtime::read(stream, room).await? {
         0 => Err(CloseReason::HandshakeClosed),
         len => Ok(len),
     }
 }
 
-async fn read_all(
-    stream: &mut (impl AsyncRead + Unpin),
-    room: &mut [u8],
-) -> Result<(), CloseReason> {
+async fn read_all<R, S: Io<R>>(stream: &mut S, room: &mut [u8]) -> Result<(), CloseReason> {
     let mut len = 0;
     while let Some(room @ [_, ..]) = room.get_mut(len..) {
         len += read(stream, room).await?;
@@ -123,8 +114,8 @@ async fn read_all(
     Ok(())
 }
 
-async fn read_v1(
-    stream: &mut (impl AsyncRead + Unpin),
+async fn read_v1<R, S: Io<R>>(
+    stream: &mut S,
     start: &[u8; START_LEN],
 ) -> Result<Option<SocketAddr>, CloseReason> {
     let mut line = Vec::with_capacity(V1_MAX_LEN);
@@ -161,7 +152,7 @@ fn parse_v1(line: &[u8]) -> Option<Option<SocketAddr>> {
     }
 }
 
-async fn read_v2(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, CloseReason> {
+async fn read_v2<R, S: Io<R>>(stream: &mut S) -> Result<Option<SocketAddr>, CloseReason> {
     let mut fixed = [0; 4];
     read_all(stream, &mut fixed).await?;
     let [command, family, len @ ..] = fixed;
@@ -195,150 +186,4 @@ fn addresses<const N: usize>(rest: &[u8], ip: impl Fn([u8; N]) -> IpAddr) -> Opt
     let (port, rest) = rest.split_first_chunk::<2>()?;
     rest.split_first_chunk::<2>()?;
     Some(SocketAddr::new(ip(*client), u16::from_be_bytes(*port)))
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncWriteExt, duplex};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    const PROXY: &str = "10.1.2.3:5000";
-
-    fn proxies() -> ProxyProtocol {
-        let trusted = ["10.0.0.0/8", "2001:db8::/32"];
-        ProxyProtocol {
-            trusted: trusted.map(|text| text.parse().unwrap()).into(),
-        }
-    }
-
-    /// What is made of `sent`, and what is left of it.
-    async fn client_of(peer: &str, sent: &[u8]) -> (Result<String, CloseReason>, Vec<u8>) {
-        let (mut near, mut far) = duplex(8192);
-        near.write_all(sent).await.unwrap();
-        drop(near);
-        let client = proxies()
-            .client_address(&mut far, peer.parse().unwrap())
-            .await;
-        let mut left = Vec::new();
-        far.read_to_end(&mut left).await.unwrap();
-        (client.map(|address| address.to_string()), left)
-    }
-
-    fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
-        let len = u16::try_from(rest.len()).unwrap().to_be_bytes();
-        [&V2_START[..], &[command, family], &len, rest].concat()
-    }
-
-    const V4: [u8; 12] = [198, 51, 100, 7, 10, 0, 0, 1, 0xdc, 4, 0x0d, 5];
-
-    fn v6() -> Vec<u8> {
-        let client: Ipv6Addr = "2001:db8:1::2".parse().unwrap();
-        [&client.octets()[..], &[9; 16], &[0, 80, 0, 81]].concat()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn headers_give_the_client_and_leave_what_follows() {
-        let with_additions = [&V4[..], &[4, 0, 1, 0, 0x20, 0, 2, 1, 1]].concat();
-        let cases: &[(Vec<u8>, &str)] = &[
-            (
-                b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n".into(),
-                "198.51.100.7:56324",
-            ),
-            (
-                b"PROXY TCP6 2001:db8:1::2 ::1 80 81\r\n".into(),
-                "[2001:db8:1::2]:80",
-            ),
-            (b"PROXY UNKNOWN\r\n".into(), PROXY),
-            (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".into(), PROXY),
-            (v2(0x21, 0x11, &V4), "198.51.100.7:56324"),
-            (v2(0x21, 0x11, &with_additions), "198.51.100.7:56324"),
-            (v2(0x21, 0x21, &v6()), "[2001:db8:1::2]:80"),
-            (v2(0x20, 0x00, &[]), PROXY),
-            (v2(0x20, 0x11, &V4), PROXY),
-            (v2(0x21, 0x00, &[1, 2, 3]), PROXY),
-            (v2(0x21, 0x31, &[0; 216]), PROXY),
-        ];
-        for (header, client) in cases {
-            let sent = [&header[..], b"{\"id\":1}\n"].concat();
-            let (got, left) = client_of(PROXY, &sent).await;
-            assert_eq!(got.as_deref(), Ok(*client), "{}", header.escape_ascii());
-            assert_eq!(left, b"{\"id\":1}\n", "{}", header.escape_ascii());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_no_header_is_refused() {
-        let long = [&b"PROXY UNKNOWN "[..], &[b'x'; 92], b"\r\n"].concat();
-        for sent in [
-            &b"{\"id\":1}\n"[..],
-            b"\x16\x03\x01",
-            b"proxy UNKNOWN\r\n",
-            b"PROXY TCP4 198.51.100.7 10.0.0.1 56324\r\n",
-            b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443 1\r\n",
-            b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 65536\r\n",
-            b"PROXY TCP4  198.51.100.7 10.0.0.1 56324 443\r\n",
-            b"PROXY TCP4 ::1 ::1 56324 443\r\n",
-            b"PROXY TCP4 pool.example 10.0.0.1 56324 443\r\n",
-            b"PROXY UNKNOWN\n",
-            b"PROXY \xff\xff\xff\xff\xff\xff\xff\r\n",
-            &long,
-            &v2(0x11, 0x11, &V4),
-            &v2(0x22, 0x11, &V4),
-            &v2(0x21, 0x13, &V4),
-            &v2(0x21, 0x41, &V4),
-            &v2(0x21, 0x11, &V4[..11]),
-            &v2(0x21, 0x21, &V4),
-            &v2(0x21, 0x11, &[0; PROXY_HEADER_MAX_LEN + 1]),
-        ] {
-            let (got, _) = client_of(PROXY, sent).await;
-            assert_eq!(
-                got,
-                Err(CloseReason::ProxyHeader),
-                "{}",
-                sent.escape_ascii()
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_within_a_header_is_told() {
-        let whole = v2(0x21, 0x11, &V4);
-        for len in [0, 5, 12, 15, 20] {
-            let (got, _) = client_of(PROXY, &whole[..len]).await;
-            assert_eq!(got, Err(CloseReason::HandshakeClosed), "{len}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_trusted_proxies_are_believed() {
-        let header = b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n";
-        for (peer, is_trusted) in [
-            ("10.255.0.1:1", true),
-            ("[::ffff:10.0.0.1]:1", true),
-            ("[2001:db8::7]:1", true),
-            ("11.0.0.1:1", false),
-            ("[2001:db9::7]:1", false),
-        ] {
-            let (got, left) = client_of(peer, header).await;
-            assert_eq!(got.unwrap() != peer, is_trusted, "{peer}");
-            assert_eq!(left.is_empty(), is_trusted, "{peer}");
-        }
-        assert!(!ProxyProtocol::none().trusts("10.0.0.1".parse().unwrap()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_proxy_that_stops_is_not_waited_for_for_ever() {
-        for sent in [&b""[..], b"PROXY TCP4 198.51", &v2(0x21, 0x11, &V4)[..20]] {
-            let (mut near, mut far) = duplex(64);
-            near.write_all(sent).await.unwrap();
-            let start = Instant::now();
-            let got = proxies()
-                .client_address(&mut far, PROXY.parse().unwrap())
-                .await;
-            assert_eq!(got, Err(CloseReason::HandshakeTimeout));
-            assert_eq!(start.elapsed(), PROXY_HEADER_TIMEOUT);
-        }
-    }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use noise_sv2::ACT1_LEN;
 use sv1_api::line::is_sv1_start;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::CloseReason;
+use crate::runtime::{Runtime, Tcp};
 
 /// Time in which the rest of a client's first message must follow its first byte; then it is judged by what has come.
 /// Only a client that sends less than a handshake and less than a line is kept waiting by it.
@@ -20,9 +19,9 @@ const SNIFF_INTERVAL: Duration = Duration::from_millis(10);
 /// What a client that has connected speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spoken {
-    /// Lines of JSON: [`LineConnection`](crate::LineConnection).
+    /// Lines of JSON: [`LineConnection`](crate::runtime::LineConnection).
     Sv1,
-    /// A Noise handshake, or what cannot be told from it: [`Connection`](crate::Connection).
+    /// A Noise handshake, or what cannot be told from it: [`Connection`](crate::runtime::Connection).
     Sv2,
     /// A TLS handshake: [`TlsServer::accept`](crate::TlsServer::accept), and lines within.
     Tls,
@@ -38,12 +37,12 @@ pub enum Spoken {
 /// # Errors
 /// [`CloseReason::HandshakeTimeout`] when nothing comes in time, [`CloseReason::HandshakeClosed`] or
 /// [`CloseReason::Io`] when the connection ends before.
-pub async fn sniff(
-    stream: &TcpStream,
+pub async fn sniff<T: Tcp>(
+    stream: &T,
     first_byte: Duration,
     is_tls_served: bool,
 ) -> Result<Spoken, CloseReason> {
-    sniff_at(stream, first_byte, is_tls_served).await
+    sniff_at::<T::Runtime>(stream, first_byte, is_tls_served).await
 }
 
 /// Where bytes can be looked at and left.
@@ -52,28 +51,28 @@ trait Peek {
     async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize>;
 }
 
-impl Peek for TcpStream {
+impl<T: Tcp> Peek for T {
     async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.peek(bytes).await
+        self.look(bytes).await
     }
 }
 
-async fn sniff_at(
+async fn sniff_at<R: Runtime>(
     stream: &impl Peek,
     first_byte: Duration,
     is_tls_served: bool,
 ) -> Result<Spoken, CloseReason> {
     let mut bytes = [0; ACT1_LEN];
-    let first = timeout(first_byte, stream.peek(&mut bytes)).await;
-    let mut len = first.map_err(|_| CloseReason::HandshakeTimeout)??;
-    let since = Instant::now();
+    let first = R::timeout(first_byte, stream.peek(&mut bytes)).await;
+    let mut len = first.ok_or(CloseReason::HandshakeTimeout)??;
+    let settled = R::now() + SNIFF_SETTLE;
     loop {
         let come = bytes.get(..len).unwrap_or_default();
         match look(come, is_tls_served) {
             _ if come.is_empty() => return Err(CloseReason::HandshakeClosed),
             Look::Is(spoken) => return Ok(spoken),
-            Look::Seems(spoken) if since.elapsed() >= SNIFF_SETTLE => return Ok(spoken),
-            Look::Seems(_) => sleep(SNIFF_INTERVAL).await,
+            Look::Seems(spoken) if R::now() >= settled => return Ok(spoken),
+            Look::Seems(_) => R::sleep_until(R::now() + SNIFF_INTERVAL).await,
         }
         len = stream.peek(&mut bytes).await?;
     }
@@ -144,8 +143,6 @@ fn has_whole_object(come: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use noise_sv2::EphemeralKey;
 
     use super::*;
@@ -246,74 +243,90 @@ mod tests {
         }
     }
 
-    /// Bytes that come at certain milliseconds, and are never taken.
-    struct Arrivals {
-        start: Instant,
-        parts: &'static [(u64, &'static str)],
-        looks: Cell<usize>,
-    }
+    #[cfg(feature = "with_tokio")]
+    mod in_time {
+        use std::cell::Cell;
 
-    impl Arrivals {
-        fn new(parts: &'static [(u64, &'static str)]) -> Self {
-            Self {
-                start: Instant::now(),
-                parts,
-                looks: Cell::new(0),
+        use tokio::time::{Instant, sleep_until};
+
+        use super::*;
+        use crate::tokio::Tokio;
+
+        /// Bytes that come at certain milliseconds, and are never taken.
+        struct Arrivals {
+            start: Instant,
+            parts: &'static [(u64, &'static str)],
+            looks: Cell<usize>,
+        }
+
+        impl Arrivals {
+            fn new(parts: &'static [(u64, &'static str)]) -> Self {
+                Self {
+                    start: Instant::now(),
+                    parts,
+                    looks: Cell::new(0),
+                }
             }
         }
-    }
 
-    impl Peek for Arrivals {
-        async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-            self.looks.set(self.looks.get() + 1);
-            let Some((first, _)) = self.parts.first() else {
-                return std::future::pending().await;
-            };
-            tokio::time::sleep_until(self.start + Duration::from_millis(*first)).await;
-            let elapsed = self.start.elapsed().as_millis();
-            let come = self
-                .parts
-                .iter()
-                .filter(|(at, _)| u128::from(*at) <= elapsed);
-            let come: String = come.map(|(_, text)| *text).collect();
-            let len = come.len().min(bytes.len());
-            bytes[..len].copy_from_slice(&come.as_bytes()[..len]);
-            Ok(len)
+        impl Peek for Arrivals {
+            async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+                self.looks.set(self.looks.get() + 1);
+                let Some((first, _)) = self.parts.first() else {
+                    return std::future::pending().await;
+                };
+                sleep_until(self.start + Duration::from_millis(*first)).await;
+                let elapsed = self.start.elapsed().as_millis();
+                let come = self
+                    .parts
+                    .iter()
+                    .filter(|(at, _)| u128::from(*at) <= elapsed);
+                let come: String = come.map(|(_, text)| *text).collect();
+                let len = come.len().min(bytes.len());
+                bytes[..len].copy_from_slice(&come.as_bytes()[..len]);
+                Ok(len)
+            }
         }
-    }
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+        const PATIENCE: Duration = Duration::from_secs(10);
 
-    #[tokio::test(start_paused = true)]
-    async fn a_line_that_comes_in_parts_is_waited_for() {
-        let parts = Arrivals::new(&[(500, "{"), (800, "\"id\":1"), (1_200, "}\n")]);
-        assert_eq!(sniff_at(&parts, PATIENCE, true).await, Ok(Spoken::Sv1));
-        let elapsed = parts.start.elapsed().as_millis();
-        assert!((1_200..1_230).contains(&elapsed), "{elapsed}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_a_line_is_waited_for_for_a_while() {
-        for half in [&[(0, "{\"id\"")][..], &[(0, "\n")], &[(0, "{\"id\":1,\n")]] {
-            let parts = Arrivals::new(half);
-            assert_eq!(sniff_at(&parts, PATIENCE, true).await, Ok(Spoken::Sv1));
-            let elapsed = parts.start.elapsed();
-            assert!(
-                (SNIFF_SETTLE..SNIFF_SETTLE * 11 / 10).contains(&elapsed),
-                "{elapsed:?}"
+        #[tokio::test(start_paused = true)]
+        async fn a_line_that_comes_in_parts_is_waited_for() {
+            let parts = Arrivals::new(&[(500, "{"), (800, "\"id\":1"), (1_200, "}\n")]);
+            assert_eq!(
+                sniff_at::<Tokio>(&parts, PATIENCE, true).await,
+                Ok(Spoken::Sv1)
             );
-            assert!(parts.looks.get() <= 102, "{:?}", parts.looks);
+            let elapsed = parts.start.elapsed().as_millis();
+            assert!((1_200..1_230).contains(&elapsed), "{elapsed}");
         }
-    }
 
-    #[tokio::test(start_paused = true)]
-    async fn silence_and_the_end_are_told_apart() {
-        let silent = Arrivals::new(&[]);
-        let verdict = sniff_at(&silent, PATIENCE, true).await;
-        assert_eq!(verdict, Err(CloseReason::HandshakeTimeout));
-        assert_eq!(silent.start.elapsed(), PATIENCE);
-        let ended = Arrivals::new(&[(0, "")]);
-        let verdict = sniff_at(&ended, PATIENCE, true).await;
-        assert_eq!(verdict, Err(CloseReason::HandshakeClosed));
+        #[tokio::test(start_paused = true)]
+        async fn half_a_line_is_waited_for_for_a_while() {
+            for half in [&[(0, "{\"id\"")][..], &[(0, "\n")], &[(0, "{\"id\":1,\n")]] {
+                let parts = Arrivals::new(half);
+                assert_eq!(
+                    sniff_at::<Tokio>(&parts, PATIENCE, true).await,
+                    Ok(Spoken::Sv1)
+                );
+                let elapsed = parts.start.elapsed();
+                assert!(
+                    (SNIFF_SETTLE..SNIFF_SETTLE * 11 / 10).contains(&elapsed),
+                    "{elapsed:?}"
+                );
+                assert!(parts.looks.get() <= 102, "{:?}", parts.looks);
+            }
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn silence_and_the_end_are_told_apart() {
+            let silent = Arrivals::new(&[]);
+            let verdict = sniff_at::<Tokio>(&silent, PATIENCE, true).await;
+            assert_eq!(verdict, Err(CloseReason::HandshakeTimeout));
+            assert_eq!(silent.start.elapsed(), PATIENCE);
+            let ended = Arrivals::new(&[(0, "")]);
+            let verdict = sniff_at::<Tokio>(&ended, PATIENCE, true).await;
+            assert_eq!(verdict, Err(CloseReason::HandshakeClosed));
+        }
     }
 }

@@ -1,21 +1,23 @@
-//! Connections over TCP.
+//! Connections over TCP, on any runtime.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use noise_sv2::HandshakeError;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
-use tokio_rustls::rustls;
 
 use crate::handshake::Failure;
+use crate::runtime::{Connection, Io, LineConnection, MaybeTls, Runtime};
 use crate::tls::{self, ClientFailure};
 use crate::{
-    ClientSecurity, CloseReason, Connection, Endpoint, LineConnection, LineOptions, MaybeTls,
-    Options, ServerSecurity, Sv1Endpoint, TlsClient, TlsServer,
+    ClientSecurity, CloseReason, Endpoint, LineOptions, Options, ServerSecurity, Sv1Endpoint,
+    TlsClient, TlsServer,
 };
 
 /// Time to resolve the name and reach the server.
@@ -35,25 +37,71 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// [`CloseReason::Io`]. Otherwise the operating system would try for a quarter of an hour.
 pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A TCP stream of a runtime, and TLS upon it. Implemented for the streams of the runtimes that this crate has features for,
+/// and by nobody else.
+pub trait Tcp: Sealed + Io<<Self as Tcp>::Runtime> + 'static {
+    /// The runtime.
+    type Runtime: Runtime;
+
+    /// What TLS makes of it.
+    #[doc(hidden)]
+    type Tls;
+
+    #[doc(hidden)]
+    fn resolve(host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    #[doc(hidden)]
+    fn reach(address: SocketAddr) -> impl Future<Output = io::Result<Self>> + Send;
+
+    /// Waits for bytes and copies them without taking them.
+    #[doc(hidden)]
+    fn look(&self, bytes: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+
+    #[doc(hidden)]
+    fn socket(&self) -> SockRef<'_>;
+
+    #[doc(hidden)]
+    fn open_tls(
+        self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> impl Future<Output = io::Result<Self::Tls>> + Send;
+
+    #[doc(hidden)]
+    fn accept_tls(
+        self,
+        config: Arc<ServerConfig>,
+    ) -> impl Future<Output = io::Result<Self::Tls>> + Send;
+
+    /// The stream under TLS.
+    #[doc(hidden)]
+    fn below(tls: &Self::Tls) -> &Self;
+}
+
+/// Keeps [`Tcp`] to this crate.
+pub trait Sealed: Sized {}
+
 /// Why a client has no connection.
+///
+/// Each message holds its cause, so [`Error::source`](std::error::Error::source) does not give that again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The name has no address.
-    #[error("cannot find {endpoint}: {source}; check the host's name and the network")]
+    #[error("cannot find {endpoint}: {cause}; check the host's name and the network")]
     Resolve {
         /// The server.
         endpoint: String,
         /// What the resolver says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// None of the addresses can be reached.
-    #[error("cannot reach {endpoint}: {source}; check that the server runs and the port is right")]
+    #[error("cannot reach {endpoint}: {cause}; check that the server runs and the port is right")]
     Reach {
         /// The server.
         endpoint: String,
         /// What the operating system says of the last address.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Finding the name and reaching its address took longer than [`CONNECT_TIMEOUT`].
     #[error("cannot reach {endpoint} in time; check the address, the network and firewalls")]
@@ -63,13 +111,13 @@ pub enum ConnectError {
     },
     /// The server is not the one that was expected, or does not speak Noise.
     #[error(
-        "{endpoint} failed the handshake: {source}; check the authority key, and the clock of this machine"
+        "{endpoint} failed the handshake: {cause}; check the authority key, and the clock of this machine"
     )]
     Handshake {
         /// The server.
         endpoint: String,
         /// What failed.
-        source: HandshakeError,
+        cause: HandshakeError,
     },
     /// The connection ended during the handshake.
     #[error(
@@ -83,23 +131,23 @@ pub enum ConnectError {
     },
     /// The certificate of the server is not to be believed.
     #[error(
-        "{endpoint} shows a certificate that is not trusted: {source}; check the host's name, name the file of its CA, or do without verification"
+        "{endpoint} shows a certificate that is not trusted: {cause}; check the host's name, name the file of its CA, or do without verification"
     )]
     Certificate {
         /// The server.
         endpoint: String,
         /// What is wrong with the certificate.
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// TLS with the server cannot be opened.
     #[error(
-        "TLS with {endpoint} failed: {source}; check that the port is the server's port for TLS"
+        "TLS with {endpoint} failed: {cause}; check that the port is the server's port for TLS"
     )]
     Tls {
         /// The server.
         endpoint: String,
         /// What failed.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -108,7 +156,7 @@ impl ConnectError {
     pub fn reason(&self) -> CloseReason {
         match self {
             Self::Handshake { .. } | Self::Certificate { .. } => CloseReason::HandshakeFailed,
-            Self::Tls { source, .. } => tls::reason_of(source),
+            Self::Tls { cause, .. } => tls::reason_of(cause),
             Self::Closed { reason, .. } => *reason,
             Self::Resolve { .. } | Self::Reach { .. } | Self::Timeout { .. } => CloseReason::Io,
         }
@@ -119,18 +167,18 @@ impl ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`], whose message says what to check.
-pub async fn connect(
+pub async fn connect<T: Tcp>(
     endpoint: &Endpoint,
     security: &ClientSecurity,
     options: Options,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection<T, T::Runtime>, ConnectError> {
     let name = || endpoint.to_string();
     let stream = reach_in_time(&endpoint.host, endpoint.port, &name).await?;
     let opened = Connection::open_client(stream, security, options).await;
     opened.map_err(|failure| match failure {
-        Failure::Noise(source) => ConnectError::Handshake {
+        Failure::Noise(cause) => ConnectError::Handshake {
             endpoint: name(),
-            source,
+            cause,
         },
         Failure::Closed(reason) => ConnectError::Closed {
             endpoint: name(),
@@ -142,18 +190,25 @@ pub async fn connect(
 /// Connects to a Stratum V1 server, with TLS where its address says so. The name is resolved anew each time, and its
 /// addresses are tried in order.
 ///
+/// `tls` says which servers are believed, and matters for TLS only; `None` believes those that one of the usual
+/// authorities vouches for, as [`TlsClient::verifying`] without files does.
+///
 /// # Errors
 /// [`ConnectError`], whose message says what to check.
-pub async fn connect_lines(
+pub async fn connect_lines<T: Tcp>(
     endpoint: &Sv1Endpoint,
-    tls: &TlsClient,
+    tls: Option<&TlsClient>,
     options: LineOptions,
-) -> Result<LineConnection<MaybeTls>, ConnectError> {
+) -> Result<LineConnection<MaybeTls<T>, T::Runtime>, ConnectError>
+where
+    MaybeTls<T>: Io<T::Runtime>,
+{
     let name = || endpoint.to_string();
-    let stream = reach_in_time(&endpoint.host, endpoint.port, &name).await?;
+    let stream: T = reach_in_time(&endpoint.host, endpoint.port, &name).await?;
     if !endpoint.is_tls {
         return Ok(LineConnection::new(stream.into(), options));
     }
+    let tls = tls.unwrap_or_else(|| TlsClient::usual());
     // On the heap, so that the handshake's state does not stay in the memory of the connection's task.
     let opening = Box::pin(tls.connect(stream, &endpoint.host, options.handshake_timeout));
     let stream = opening
@@ -167,41 +222,42 @@ fn tls_error(endpoint: &Sv1Endpoint, failure: ClientFailure) -> ConnectError {
     match failure {
         ClientFailure::Timeout => ConnectError::Tls {
             endpoint,
-            source: io::ErrorKind::TimedOut.into(),
+            cause: io::ErrorKind::TimedOut.into(),
         },
         ClientFailure::Tls(error) => match tls::tls_error(&error) {
-            Some(source @ rustls::Error::InvalidCertificate(_)) => ConnectError::Certificate {
+            Some(cause @ rustls::Error::InvalidCertificate(_)) => ConnectError::Certificate {
                 endpoint,
-                source: source.clone(),
+                cause: cause.clone(),
             },
             _ => ConnectError::Tls {
                 endpoint,
-                source: error,
+                cause: error,
             },
         },
     }
 }
 
-async fn reach_in_time(
+async fn reach_in_time<T: Tcp>(
     host: &str,
     port: u16,
     name: &impl Fn() -> String,
-) -> Result<TcpStream, ConnectError> {
-    timeout(CONNECT_TIMEOUT, reach(host, port, name))
+) -> Result<T, ConnectError> {
+    // On the heap, as a handshake is: it is over before the connection begins.
+    T::Runtime::timeout(CONNECT_TIMEOUT, Box::pin(reach(host, port, name)))
         .await
-        .map_err(|_| ConnectError::Timeout { endpoint: name() })?
+        .unwrap_or_else(|| Err(ConnectError::Timeout { endpoint: name() }))
 }
 
-async fn reach(
+async fn reach<T: Tcp>(
     host: &str,
     port: u16,
     name: &impl Fn() -> String,
-) -> Result<TcpStream, ConnectError> {
-    let addresses = lookup_host((host, port))
+) -> Result<T, ConnectError> {
+    let addresses = T::resolve(host, port)
         .await
-        .map_err(|source| ConnectError::Resolve {
+        .map_err(|cause| ConnectError::Resolve {
             endpoint: name(),
-            source,
+            cause,
         })?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
@@ -212,15 +268,17 @@ async fn reach(
     }
     Err(ConnectError::Reach {
         endpoint: name(),
-        source: last,
+        cause: last,
     })
 }
 
-async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn connected<T: Tcp>(address: SocketAddr) -> io::Result<T> {
+    let stream = T::reach(address).await?;
     prepare(&stream, CLIENT_KEEPALIVE)?;
     #[cfg(target_os = "linux")]
-    SockRef::from(&stream).set_tcp_user_timeout(Some(CLIENT_SEND_TIMEOUT))?;
+    stream
+        .socket()
+        .set_tcp_user_timeout(Some(CLIENT_SEND_TIMEOUT))?;
     Ok(stream)
 }
 
@@ -228,11 +286,11 @@ async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// As [`Connection::server`].
-pub async fn accept(
-    stream: TcpStream,
+pub async fn accept<T: Tcp>(
+    stream: T,
     security: &ServerSecurity,
     options: Options,
-) -> Result<Connection, CloseReason> {
+) -> Result<Connection<T, T::Runtime>, CloseReason> {
     prepare(&stream, KEEPALIVE)?;
     Connection::server(stream, security, options).await
 }
@@ -242,11 +300,14 @@ pub async fn accept(
 ///
 /// # Errors
 /// [`CloseReason`] when the socket has ended already, or as [`TlsServer::accept`].
-pub async fn accept_lines(
-    stream: TcpStream,
+pub async fn accept_lines<T: Tcp>(
+    stream: T,
     tls: Option<&TlsServer>,
     options: LineOptions,
-) -> Result<LineConnection<MaybeTls>, CloseReason> {
+) -> Result<LineConnection<MaybeTls<T>, T::Runtime>, CloseReason>
+where
+    MaybeTls<T>: Io<T::Runtime>,
+{
     prepare(&stream, KEEPALIVE)?;
     let stream = match tls {
         Some(tls) => tls.accept(stream, options.handshake_timeout).await?,
@@ -255,34 +316,107 @@ pub async fn accept_lines(
     Ok(LineConnection::new(stream, options))
 }
 
-fn prepare(stream: &TcpStream, silence: Duration) -> io::Result<()> {
+fn prepare(stream: &impl Tcp, silence: Duration) -> io::Result<()> {
+    let socket = stream.socket();
     // Without it a small message waits up to 40 ms for the acknowledgement of the one before.
-    stream.set_nodelay(true)?;
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(silence)
         .with_interval(silence / 4)
         .with_retries(KEEPALIVE_RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    socket.set_tcp_keepalive(&keepalive)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::error::Error;
+    use std::iter::successors;
+
+    use rustls::CertificateError;
 
     use super::*;
+    use crate::{EndpointError, TlsError};
 
-    #[tokio::test]
-    async fn a_client_hears_soon_of_a_server_that_vanished() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let stream = connected(listener.local_addr().unwrap()).await.unwrap();
-        let socket = SockRef::from(&stream);
-        assert_eq!(
-            socket.tcp_user_timeout().unwrap(),
-            Some(CLIENT_SEND_TIMEOUT)
-        );
-        let retries = socket.tcp_keepalive_retries().unwrap();
-        let gone = socket.tcp_keepalive_time().unwrap()
-            + socket.tcp_keepalive_interval().unwrap() * retries;
-        assert!(gone <= Duration::from_secs(30), "{gone:?}");
+    /// Fails unless all messages of the chain that `error` begins hold `cause` once between them.
+    #[track_caller]
+    fn check_told_once(error: &(dyn Error + 'static), cause: &str) {
+        let chain = successors(Some(error), |error: &&(dyn Error + 'static)| {
+            (*error).source()
+        });
+        let told: Vec<_> = chain.map(ToString::to_string).collect();
+        let count: usize = told.iter().map(|told| told.matches(cause).count()).sum();
+        assert_eq!(count, 1, "`{cause}` in {told:?}");
+    }
+
+    #[test]
+    fn a_chain_of_errors_tells_each_cause_once() {
+        let endpoint = || "pool.example:3333".to_owned();
+        let io = || io::Error::other("no route");
+        let bad = || rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let handshake = HandshakeError::from(noise_sv2::CertificateError::Signature);
+        let wrong = handshake.to_string();
+        let cases: [(ConnectError, &str); 7] = [
+            (
+                ConnectError::Resolve {
+                    endpoint: endpoint(),
+                    cause: io(),
+                },
+                "no route",
+            ),
+            (
+                ConnectError::Reach {
+                    endpoint: endpoint(),
+                    cause: io(),
+                },
+                "no route",
+            ),
+            (
+                ConnectError::Tls {
+                    endpoint: endpoint(),
+                    cause: io::Error::other(bad()),
+                },
+                "Expired",
+            ),
+            (
+                ConnectError::Certificate {
+                    endpoint: endpoint(),
+                    cause: bad(),
+                },
+                "Expired",
+            ),
+            (
+                ConnectError::Handshake {
+                    endpoint: endpoint(),
+                    cause: handshake,
+                },
+                &wrong,
+            ),
+            (
+                ConnectError::Closed {
+                    endpoint: endpoint(),
+                    reason: CloseReason::HandshakeClosed,
+                },
+                "the peer closed",
+            ),
+            (
+                ConnectError::Timeout {
+                    endpoint: endpoint(),
+                },
+                "in time",
+            ),
+        ];
+        for (error, cause) in &cases {
+            check_told_once(error, cause);
+        }
+        let read = TlsError::Read {
+            path: "key.pem".into(),
+            cause: io(),
+        };
+        check_told_once(&read, "no route");
+        let key: EndpointError = "a:1/x".parse::<Endpoint>().unwrap_err();
+        let EndpointError::Key { cause, .. } = &key else {
+            panic!("{key}");
+        };
+        check_told_once(&key, &cause.to_string());
     }
 }

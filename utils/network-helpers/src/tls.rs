@@ -3,62 +3,61 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, LazyLock};
+#[cfg(any(feature = "with_tokio", feature = "async_std"))]
+use std::task::Poll;
 use std::time::Duration;
 
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
-};
-use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tracing::debug;
 
 use crate::CloseReason;
+use crate::runtime::{Runtime, Tcp};
 
 mod any_server;
 
-/// A TCP stream, in the clear or in TLS.
+/// The TCP stream `T`, in the clear or in TLS.
 ///
 /// A peer that closes without saying so in TLS, as many do, has closed all the same: what speaks over it marks the ends
 /// of its messages itself.
-pub struct MaybeTls(Layer);
+pub struct MaybeTls<T: Tcp>(pub(crate) Layer<T>);
 
-enum Layer {
-    Plain(TcpStream),
+pub(crate) enum Layer<T: Tcp> {
+    Plain(T),
     // Boxed, as it is some kilobytes long and most connections have none.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<T::Tls>),
 }
 
-impl MaybeTls {
+impl<T: Tcp> MaybeTls<T> {
+    fn encrypted(stream: T::Tls) -> Self {
+        Self(Layer::Tls(Box::new(stream)))
+    }
+
     /// Whether it is encrypted.
     pub const fn is_tls(&self) -> bool {
         matches!(self.0, Layer::Tls(_))
     }
 
     /// The socket underneath, for its addresses.
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &T {
         match &self.0 {
             Layer::Plain(stream) => stream,
-            Layer::Tls(stream) => stream.get_ref().0,
+            Layer::Tls(stream) => T::below(stream),
         }
     }
 }
 
-impl From<TcpStream> for MaybeTls {
-    fn from(stream: TcpStream) -> Self {
+impl<T: Tcp> From<T> for MaybeTls<T> {
+    fn from(stream: T) -> Self {
         Self(Layer::Plain(stream))
     }
 }
 
-impl fmt::Debug for MaybeTls {
+impl<T: Tcp + fmt::Debug> fmt::Debug for MaybeTls<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MaybeTls")
             .field("is_tls", &self.is_tls())
@@ -67,62 +66,30 @@ impl fmt::Debug for MaybeTls {
     }
 }
 
-impl AsyncRead for MaybeTls {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Layer::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Layer::Tls(stream) => match Pin::new(stream).poll_read(cx, buf) {
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    Poll::Ready(Ok(()))
-                }
-                read => read,
-            },
+/// What is read where the peer closes without saying so in TLS: the end of the stream.
+#[cfg(any(feature = "with_tokio", feature = "async_std"))]
+pub(crate) fn end_without_notice<N: Default>(read: Poll<io::Result<N>>) -> Poll<io::Result<N>> {
+    match read {
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Poll::Ready(Ok(N::default()))
         }
-    }
-}
-
-impl AsyncWrite for MaybeTls {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
-            Layer::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Layer::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Layer::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Layer::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Layer::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Layer::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        read => read,
     }
 }
 
 /// Why TLS cannot be set up.
+///
+/// Each message holds its cause, so [`Error::source`](std::error::Error::source) does not give that again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; check the path and who may read it")]
+    #[error("cannot read {path}: {cause}; check the path and who may read it")]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file of certificates has none.
     #[error(
@@ -141,26 +108,26 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// A file is cut or changed.
-    #[error("{path} is not whole: {source}; copy it again")]
+    #[error("{path} is not whole: {cause}; copy it again")]
     Pem {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: pem::Error,
+        cause: pem::Error,
     },
     /// A certificate cannot vouch for servers.
     #[error(
-        "{path} cannot vouch for servers: {source}; use the certificate of the CA that signed theirs"
+        "{path} cannot vouch for servers: {cause}; use the certificate of the CA that signed theirs"
     )]
     Authority {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// Certificate and key do not belong together, or one of them cannot be used.
     #[error(
-        "{key} and {certificate} do not make a TLS server: {source}; use the key that the certificate was made for"
+        "{key} and {certificate} do not make a TLS server: {cause}; use the key that the certificate was made for"
     )]
     Pair {
         /// The file with the certificate.
@@ -168,17 +135,17 @@ pub enum TlsError {
         /// The file with the key.
         key: PathBuf,
         /// What does not fit.
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// A name that no certificate can have.
     #[error(
-        "cannot make a certificate for {names:?}: {source}; use names and addresses of this server"
+        "cannot make a certificate for {names:?}: {cause}; use names and addresses of this server"
     )]
     SelfSigned {
         /// The names it was to be made for.
         names: Vec<String>,
         /// What is wrong with them.
-        source: rcgen::Error,
+        cause: rcgen::Error,
     },
 }
 
@@ -196,22 +163,26 @@ impl TlsClient {
     /// # Errors
     /// [`TlsError`] when a file has no certificate that can be used.
     pub fn verifying(authorities: &[PathBuf]) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut roots = usual_authorities();
         for path in authorities {
             for certificate in certificates(path)? {
                 roots
                     .add(certificate)
-                    .map_err(|source| TlsError::Authority {
+                    .map_err(|cause| TlsError::Authority {
                         path: path.clone(),
-                        source,
+                        cause,
                     })?;
             }
         }
+        Ok(Self::with_authorities(roots))
+    }
+
+    fn with_authorities(roots: RootCertStore) -> Self {
         let config = client_config().with_root_certificates(roots);
-        Ok(Self {
+        Self {
             config: Arc::new(config.with_no_client_auth()),
             is_verifying: true,
-        })
+        }
     }
 
     /// Believes any server, so that whoever sits between can read and change everything, the payout address included.
@@ -228,19 +199,26 @@ impl TlsClient {
         }
     }
 
-    pub(crate) async fn connect(
+    /// [`TlsClient::verifying`] without files, made at its first use.
+    pub(crate) fn usual() -> &'static Self {
+        static USUAL: LazyLock<TlsClient> =
+            LazyLock::new(|| TlsClient::with_authorities(usual_authorities()));
+        &USUAL
+    }
+
+    pub(crate) async fn connect<T: Tcp>(
         &self,
-        stream: TcpStream,
+        stream: T,
         host: &str,
         handshake_timeout: Duration,
-    ) -> Result<MaybeTls, ClientFailure> {
+    ) -> Result<MaybeTls<T>, ClientFailure> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| ClientFailure::Tls(io::Error::other(error)))?;
-        let handshake = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream);
-        match timeout(handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(MaybeTls(Layer::Tls(Box::new(stream.into())))),
-            Ok(Err(error)) => Err(ClientFailure::Tls(error)),
-            Err(_) => Err(ClientFailure::Timeout),
+        let handshake = stream.open_tls(Arc::clone(&self.config), name);
+        match T::Runtime::timeout(handshake_timeout, handshake).await {
+            Some(Ok(stream)) => Ok(MaybeTls::encrypted(stream)),
+            Some(Err(error)) => Err(ClientFailure::Tls(error)),
+            None => Err(ClientFailure::Timeout),
         }
     }
 }
@@ -262,7 +240,7 @@ pub(crate) enum ClientFailure {
 /// What a TLS server shows its clients. Clones share it.
 #[derive(Clone)]
 pub struct TlsServer {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     is_self_signed: bool,
 }
 
@@ -275,13 +253,13 @@ impl TlsServer {
     pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let chain = certificates(certificate)?;
         let private = private_key(key)?;
-        let acceptor = acceptor(chain, private).map_err(|source| TlsError::Pair {
+        let config = server_config(chain, private).map_err(|cause| TlsError::Pair {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
-            source,
+            cause,
         })?;
         Ok(Self {
-            acceptor,
+            config,
             is_self_signed: false,
         })
     }
@@ -293,12 +271,12 @@ impl TlsServer {
     /// [`TlsError::SelfSigned`] when one of the names is none.
     pub fn self_signed(names: Vec<String>) -> Result<Self, TlsError> {
         let made = rcgen::generate_simple_self_signed(names.clone());
-        let made = made.map_err(|source| TlsError::SelfSigned { names, source })?;
+        let made = made.map_err(|cause| TlsError::SelfSigned { names, cause })?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let acceptor = acceptor(vec![made.cert.der().clone()], key.into())
+        let config = server_config(vec![made.cert.der().clone()], key.into())
             .expect("a certificate was made for its key");
         Ok(Self {
-            acceptor,
+            config,
             is_self_signed: true,
         })
     }
@@ -307,20 +285,20 @@ impl TlsServer {
     ///
     /// # Errors
     /// [`CloseReason`] when the handshake fails or takes longer than `handshake_timeout`.
-    pub async fn accept(
+    pub async fn accept<T: Tcp>(
         &self,
-        stream: TcpStream,
+        stream: T,
         handshake_timeout: Duration,
-    ) -> Result<MaybeTls, CloseReason> {
+    ) -> Result<MaybeTls<T>, CloseReason> {
         // On the heap, so that the handshake's state does not stay in the memory of the connection's task.
-        let handshake = Box::pin(self.acceptor.accept(stream));
-        match timeout(handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(MaybeTls(Layer::Tls(Box::new(stream.into())))),
-            Ok(Err(error)) => {
+        let handshake = Box::pin(stream.accept_tls(Arc::clone(&self.config)));
+        match T::Runtime::timeout(handshake_timeout, handshake).await {
+            Some(Ok(stream)) => Ok(MaybeTls::encrypted(stream)),
+            Some(Err(error)) => {
                 debug!(%error, "TLS handshake failed");
                 Err(reason_of(&error))
             }
-            Err(_) => Err(CloseReason::HandshakeTimeout),
+            None => Err(CloseReason::HandshakeTimeout),
         }
     }
 }
@@ -347,6 +325,10 @@ pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
+fn usual_authorities() -> RootCertStore {
+    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -359,16 +341,16 @@ fn client_config() -> ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
         .expect(PROVIDER_HAS_BOTH)
 }
 
-fn acceptor(
+fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<TlsAcceptor, rustls::Error> {
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect(PROVIDER_HAS_BOTH)
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    Ok(Arc::new(config).into())
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -394,7 +376,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn pem_error(path: &Path, error: pem::Error) -> TlsError {
     let path = path.to_owned();
     match error {
-        pem::Error::Io(source) => TlsError::Read { path, source },
-        source => TlsError::Pem { path, source },
+        pem::Error::Io(cause) => TlsError::Read { path, cause },
+        cause => TlsError::Pem { path, cause },
     }
 }

@@ -1,17 +1,15 @@
 //! What connections of both protocols have in common: one stream, the bytes that wait to be written, and the deadlines.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use buffer_sv2::Buffer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use crate::runtime::{Io, Runtime, read};
 use crate::timer::Timer;
-use crate::{CloseReason, LINGER, Stream, Wake};
+use crate::{CloseReason, LINGER, Wake};
 
 /// Where bytes that were read go.
 pub(crate) trait Inbox {
@@ -34,19 +32,19 @@ pub(crate) struct Limits {
 }
 
 /// A stream that is written in as few writes as possible and watched for silence and stalls.
-pub(crate) struct Wire<S> {
+pub(crate) struct Wire<S, R: Runtime> {
     stream: S,
     outbound: Buffer,
     /// The stream may hold written bytes back, as TLS does.
     is_flushed: bool,
     limits: Limits,
-    timer: Timer,
+    timer: Timer<R>,
     received_at: Instant,
     /// Since when the peer has taken nothing of what waits for it.
     stalled_since: Option<Instant>,
 }
 
-impl<S: Stream> Wire<S> {
+impl<S: Io<R>, R: Runtime> Wire<S, R> {
     pub(crate) fn new(stream: S, limits: Limits) -> Self {
         Self {
             stream,
@@ -54,7 +52,7 @@ impl<S: Stream> Wire<S> {
             is_flushed: true,
             limits,
             timer: Timer::default(),
-            received_at: Instant::now(),
+            received_at: R::now(),
             stalled_since: None,
         }
     }
@@ -113,9 +111,12 @@ impl<S: Stream> Wire<S> {
             // Something whole waits, or the inbox has failed: its owner learns it from the inbox.
             return Poll::Ready(Ok(()));
         }
-        let mut room = ReadBuf::new(room);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
-        let len = room.filled().len();
+        let room_len = room.len();
+        let polled = self.stream.poll_read(cx, room);
+        let len = match &polled {
+            Poll::Ready(Ok(len)) => (*len).min(room_len),
+            _ => 0,
+        };
         inbox.advance(len);
         ready!(polled)?;
         if len == 0 {
@@ -124,14 +125,14 @@ impl<S: Stream> Wire<S> {
                 false => CloseReason::Truncated,
             }));
         }
-        self.received_at = Instant::now();
+        self.received_at = R::now();
         Poll::Ready(Ok(()))
     }
 
     /// Ready when nothing is left to write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         while !self.outbound.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, self.outbound.filled()) {
+            match self.stream.poll_write(cx, self.outbound.filled()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Io)),
                 Poll::Ready(written) => {
                     self.outbound.consume(written?);
@@ -143,7 +144,7 @@ impl<S: Stream> Wire<S> {
         }
         self.outbound.release();
         if !self.is_flushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
+            match self.stream.poll_flush(cx) {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => return self.stall(),
             }
@@ -154,7 +155,7 @@ impl<S: Stream> Wire<S> {
     }
 
     fn stall(&mut self) -> Poll<Result<(), CloseReason>> {
-        self.stalled_since.get_or_insert_with(Instant::now);
+        self.stalled_since.get_or_insert_with(R::now);
         Poll::Pending
     }
 
@@ -201,12 +202,12 @@ impl<S: Stream> Wire<S> {
     pub(crate) async fn close(mut self) {
         let last = async {
             self.flush().await?;
-            self.stream.shutdown().await?;
+            poll_fn(|cx| self.stream.poll_close(cx)).await?;
             let mut ignored = [0; 1024];
-            while self.stream.read(&mut ignored).await? > 0 {}
+            while read(&mut self.stream, &mut ignored).await? > 0 {}
             Ok::<_, CloseReason>(())
         };
-        if !matches!(timeout(LINGER, last).await, Ok(Ok(()))) {
+        if !matches!(R::timeout(LINGER, last).await, Some(Ok(()))) {
             debug!("the peer did not close its side");
         }
     }

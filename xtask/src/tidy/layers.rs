@@ -12,6 +12,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("protocols/v2/const-sv2", Layer::Base),
     ("protocols/v2/binary-sv2/derive", Layer::Base),
     ("protocols/v2/binary-sv2", Layer::Data),
+    ("protocols/v2/binary-sv2/serde-sv2", Layer::Framing),
     ("protocols/v2/framing-sv2", Layer::Framing),
     ("protocols/v2/noise-sv2", Layer::Bytes),
     ("protocols/v2/codec-sv2", Layer::Codec),
@@ -27,6 +28,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("roles/monitor", Layer::Shell),
     ("roles/ledger", Layer::Shell),
     ("roles", Layer::Role),
+    ("experimental", Layer::Role),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +52,8 @@ enum Layer {
 
 impl Layer {
     fn of(folder: &str) -> Self {
-        if folder.starts_with("roles/") && folder.ends_with("/core") {
+        let has_core = folder.starts_with("roles/") || folder.starts_with("experimental/");
+        if has_core && folder.ends_with("/core") {
             return Self::Core;
         }
         let matches = LAYERS
@@ -309,6 +312,8 @@ mod tests {
             ("protocols/v2/subprotocols/mining", Layer::Meaning),
             ("roles/pool/core", Layer::Core),
             ("roles/pool", Layer::Role),
+            ("experimental/coinbase-negotiator/core", Layer::Core),
+            ("experimental/coinbase-negotiator", Layer::Role),
             ("roles/runtime", Layer::Shell),
             ("test/e2e", Layer::Top),
         ] {

@@ -13,7 +13,7 @@ pub(super) fn equal_core_clippy(tree: &Tree) -> Vec<Finding> {
     };
     let copies = tree
         .ending_in("/core/Cargo.toml")
-        .filter(|(path, _)| path.starts_with("roles/"));
+        .filter(|(path, _)| path.starts_with("roles/") || path.starts_with("experimental/"));
     copies
         .map(|(path, _)| path.replace("Cargo.toml", "clippy.toml"))
         .chain(

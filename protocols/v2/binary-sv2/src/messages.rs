@@ -127,3 +127,100 @@ macro_rules! message_enum {
     (@anonymous $variant:ident $lifetime:lifetime) => { $variant<'_> };
     (@anonymous $variant:ident) => { $variant };
 }
+
+/// Implements serde's `Serialize` and `Deserialize` for the enum of a sub-protocol's messages from its table.
+///
+/// To people a message is a map of one entry whose key is the specification's name (`{"SetTarget": {…}}`); to other
+/// formats it is the variant whose number is the message's.
+#[cfg(feature = "with_serde")]
+#[macro_export]
+macro_rules! message_enum_serde {
+    (
+        $enum_name:ident;
+        $($(#[$meta:meta])* $variant:ident $(<$lifetime:lifetime>)?, $constant:ident, $name:literal, $extension:literal, $msg_type:literal, $channel:literal, $direction:ident;)*
+    ) => {
+        $crate::newtype_enum_serde! { $enum_name; $($variant = $msg_type, $name;)* }
+    };
+}
+
+/// Implements serde's `Serialize` and `Deserialize` for an enum of messages: variant, number, name.
+#[cfg(feature = "with_serde")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! newtype_enum_serde {
+    ($enum_name:ident; $($variant:ident = $number:literal, $name:expr;)*) => {
+        const _: () = {
+            use $crate::derived::VariantAccess as _;
+
+            const NAMES: &[&str] = &[$($name),*];
+            const NUMBERS: &[u32] = &[$($number),*];
+
+            impl $crate::derived::Serialize for $enum_name<'_> {
+                fn serialize<S: $crate::derived::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    match self {
+                        $(Self::$variant(message) => {
+                            serializer.serialize_newtype_variant(stringify!($enum_name), $number, $name, message)
+                        })*
+                    }
+                }
+            }
+
+            struct MessageVisitor<'a>(core::marker::PhantomData<&'a ()>);
+
+            impl<'de: 'a, 'a> $crate::derived::Visitor<'de> for MessageVisitor<'a> {
+                type Value = $enum_name<'a>;
+
+                fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                    f.write_str(stringify!($enum_name))
+                }
+
+                fn visit_enum<A: $crate::derived::EnumAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
+                    let known = $crate::derived::Variant { names: NAMES, numbers: NUMBERS };
+                    let (number, message) = access.variant_seed(known)?;
+                    match number {
+                        $($number => message.newtype_variant().map($enum_name::$variant),)*
+                        _ => Err($crate::derived::unknown_number(number)),
+                    }
+                }
+            }
+
+            impl<'de: 'a, 'a> $crate::derived::Deserialize<'de> for $enum_name<'a> {
+                fn deserialize<D: $crate::derived::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    deserializer.deserialize_enum(
+                        stringify!($enum_name),
+                        NAMES,
+                        MessageVisitor(core::marker::PhantomData),
+                    )
+                }
+            }
+        };
+    };
+}
+
+/// Implements proptest's `Arbitrary` for the enum of a sub-protocol's messages from its table: any message of any fields.
+#[cfg(feature = "prop_test")]
+#[macro_export]
+macro_rules! message_enum_arbitrary {
+    (
+        $enum_name:ident;
+        $($(#[$meta:meta])* $variant:ident $(<$lifetime:lifetime>)?, $constant:ident, $name:literal, $extension:literal, $msg_type:literal, $channel:literal, $direction:ident;)*
+    ) => {
+        impl $crate::proptest::arbitrary::Arbitrary for $enum_name<'static> {
+            type Parameters = ();
+            type Strategy = $crate::proptest::strategy::BoxedStrategy<Self>;
+
+            fn arbitrary_with(_: ()) -> Self::Strategy {
+                use $crate::proptest::{arbitrary::any, strategy::{Strategy, Union}};
+
+                Union::new([$(
+                    any::<$crate::message_enum_arbitrary!(@owned $variant $($lifetime)?)>()
+                        .prop_map(Self::$variant)
+                        .boxed()
+                ),*])
+                .boxed()
+            }
+        }
+    };
+    (@owned $variant:ident $lifetime:lifetime) => { $variant<'static> };
+    (@owned $variant:ident) => { $variant };
+}

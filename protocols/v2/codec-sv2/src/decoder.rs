@@ -1,6 +1,6 @@
 //! Bytes in, frames out.
 
-use buffer_sv2::{Buffer, BufferPool, DefaultPool};
+use buffer_sv2::{Buffer, BufferPool, DefaultPool, OutOfMemory};
 use framing_sv2::{Header, Sv2Frame};
 #[cfg(feature = "noise_sv2")]
 use noise_sv2::{CipherError, DefaultCipher, Opener};
@@ -125,16 +125,38 @@ impl<L: Open, P: BufferPool> FrameDecoder<L, P> {
     /// Empty only when a whole frame waits and no room is left, or after an error: take the frames
     /// first.
     pub fn writable(&mut self) -> &mut [u8] {
+        if let Some(len) = self.wanted_room() {
+            self.buffer.reserve(len);
+        }
+        self.room()
+    }
+
+    /// As [`FrameDecoder::writable`], with memory that the pool may refuse.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], with the decoder as it was: it may be tried again.
+    pub fn try_writable(&mut self) -> Result<&mut [u8], OutOfMemory> {
+        if let Some(len) = self.wanted_room() {
+            self.buffer.try_reserve(len)?;
+        }
+        Ok(self.room())
+    }
+
+    // Bytes of room that the next read should have; none to ask for while a whole frame waits.
+    fn wanted_room(&mut self) -> Option<usize> {
         self.drop_given_out();
+        let missing = self.missing();
+        if self.failed.is_some() || missing == 0 {
+            return None;
+        }
+        // An announced length is only believed as far as bytes have come to back it.
+        let least = READ_LEN.saturating_sub(self.buffer.len());
+        Some(missing.clamp(least, least.max(self.buffer.len())))
+    }
+
+    fn room(&mut self) -> &mut [u8] {
         if self.failed.is_some() {
             return &mut [];
-        }
-        let missing = self.missing();
-        if missing > 0 {
-            // An announced length is only believed as far as bytes have come to back it.
-            let least = READ_LEN.saturating_sub(self.buffer.len());
-            self.buffer
-                .reserve(missing.clamp(least, least.max(self.buffer.len())));
         }
         self.buffer.spare_mut()
     }
@@ -150,11 +172,24 @@ impl<L: Open, P: BufferPool> FrameDecoder<L, P> {
     ///
     /// At least one is taken unless a whole frame waits or the decoder has failed.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
-        let room = self.writable();
-        let len = bytes.len().min(room.len());
-        room[..len].copy_from_slice(&bytes[..len]);
-        self.advance(len);
-        len
+        let taken = copy(bytes, self.writable());
+        self.advance(taken);
+        taken
+    }
+
+    /// As [`FrameDecoder::feed`], with memory that the pool may refuse.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]: nothing was taken, and it may be tried again.
+    pub fn try_feed(&mut self, bytes: &[u8]) -> Result<usize, OutOfMemory> {
+        let taken = copy(bytes, self.try_writable()?);
+        self.advance(taken);
+        Ok(taken)
+    }
+
+    /// Why the stream was given up, if it was.
+    pub const fn error(&self) -> Option<DecodeError> {
+        self.failed
     }
 
     /// The next frame, or how many bytes are missing. The frame lies in the decoder's memory until
@@ -236,4 +271,10 @@ impl<L: Open, P: BufferPool> FrameDecoder<L, P> {
         self.buffer.consume(header_len);
         Ok(Some(header))
     }
+}
+
+fn copy(bytes: &[u8], room: &mut [u8]) -> usize {
+    let len = bytes.len().min(room.len());
+    room[..len].copy_from_slice(&bytes[..len]);
+    len
 }

@@ -5,9 +5,6 @@
 //! bytes. On an encrypted connection the caller exchanges the two handshake messages of `noise_sv2`
 //! first and makes both from the halves of the `Transport` that come out of it.
 //!
-//! With the feature `noise_sv2`, on by default, connections may be encrypted; without it there are frames in
-//! the clear only.
-//!
 //! ```
 //! use codec_sv2::{Decoded, Encoder, StandardSv2Decoder};
 //!
@@ -27,8 +24,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With feature `with_buffer_pool` decoder, output and frames can lie in a `SlabPool`, one block of memory
-//! that all threads share: see `pooled_decoder`, `pooled_output` and `PooledFrame`.
+//! # Features
+//!
+//! - `core` (default): nothing more; the codec of payloads is always there.
+//! - `noise_sv2` (default): encrypted connections; without it there are frames in the clear only, and no cipher is needed.
+//! - `std` (default): the assembly cipher of `noise_sv2`, and the standard library's error trait.
+//! - `with_serde`: handed on to `framing_sv2` and `binary_sv2`; on connections serde changes nothing.
+//! - `with_buffer_pool`: decoder, output and frames can lie in a `SlabPool`, one block of memory that all threads share:
+//!   see `pooled_decoder`, `pooled_output` and `PooledFrame`.
 #![no_std]
 
 extern crate alloc;

@@ -15,12 +15,25 @@
 //! assert_eq!(frame.header().extension(), 0);
 //! # Ok::<(), framing_sv2::FrameError>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `std` (default): the standard library's error trait.
+//! - `with_serde`: [`Header`], [`Sv2Frame`] and [`NoiseFrame`] implement serde's `Serialize` and `Deserialize`: header and
+//!   payload as they are on the wire, the payload hexadecimal for people. An [`EitherFrame`] does not, because
+//!   its bytes do not say which it is.
+//! - `prop_test`: frames implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
 extern crate alloc;
 
+#[cfg(feature = "prop_test")]
+mod arbitrary;
 mod frame;
 mod header;
+#[cfg(feature = "with_serde")]
+mod with_serde;
 
 pub use const_sv2::MAX_PAYLOAD_LEN;
 pub use frame::{EitherFrame, Frame, NoiseFrame, Sv2Frame};

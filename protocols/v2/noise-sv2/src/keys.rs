@@ -5,11 +5,18 @@ use core::fmt;
 use core::str::FromStr;
 
 use secp256k1::ellswift::{ElligatorSwift, ElligatorSwiftParty};
-use secp256k1::{Keypair, Message, PublicKey, Secp256k1, SecretKey, XOnlyPublicKey, schnorr};
+use secp256k1::ffi::types::AlignedType;
+use secp256k1::{
+    AllPreallocated, Keypair, Message, PublicKey, Secp256k1, SecretKey, XOnlyPublicKey, schnorr,
+};
 use zeroize::Zeroizing;
 
 /// Length in bytes of the ElligatorSwift encoding of a public key.
 pub const ENCODED_KEY_LEN: usize = 64;
+
+/// Draws until [`AuthoritySecretKey::generate`] gives up. Fewer than one number in 2^127 is no key, so a source that fails
+/// twice in a row is broken.
+pub const MAX_KEY_DRAWS: usize = 8;
 
 const AUTHORITY_KEY_VERSION: u16 = u16::from_le_bytes(const_sv2::AUTHORITY_KEY_PREFIX);
 
@@ -49,6 +56,16 @@ pub enum KeyTextError {
     Key(#[from] KeyError),
 }
 
+/// Units of 16 bytes that a context of the C library takes: 208 bytes on 64-bit machines, with some to spare.
+const CONTEXT_UNITS: usize = 32;
+
+/// Runs with a context on the stack: keys take no memory, so none can be missing in the middle of a handshake.
+fn with_context<T>(run: impl FnOnce(&Secp256k1<AllPreallocated<'_>>) -> T) -> T {
+    let mut memory = [AlignedType::zeroed(); CONTEXT_UNITS];
+    let context = Secp256k1::preallocated_new(&mut memory);
+    run(&context.expect("the length of a context is one of the library's constants, and a test's"))
+}
+
 /// A secret key and the encoding of its public key that travels in the handshake.
 ///
 /// The encoding is not unique and is what both sides hash, so the two belong together.
@@ -62,7 +79,7 @@ impl EncodedKey {
     fn new(secret: &[u8; 32], aux: &[u8; 32]) -> Result<Self, KeyError> {
         let secret = SecretKey::from_slice(secret).map_err(|_| KeyError::SecretOutOfRange)?;
         let encoding =
-            ElligatorSwift::from_seckey(&Secp256k1::verification_only(), secret, Some(*aux));
+            with_context(|context| ElligatorSwift::from_seckey(context, secret, Some(*aux)));
         Ok(Self { secret, encoding })
     }
 
@@ -72,7 +89,7 @@ impl EncodedKey {
             secret,
             encoding: ElligatorSwift::from_array(*encoding),
         };
-        let (expected, _) = secret.x_only_public_key(&Secp256k1::signing_only());
+        let (expected, _) = with_context(|context| secret.x_only_public_key(context));
         if x_only(key.encoding) != expected {
             return Err(KeyError::EncodingMismatch);
         }
@@ -222,9 +239,11 @@ impl AuthorityPublicKey {
             return false;
         };
         let message = Message::from_digest(*digest);
-        Secp256k1::verification_only()
-            .verify_schnorr(&signature, &message, &self.0)
-            .is_ok()
+        with_context(|context| {
+            context
+                .verify_schnorr(&signature, &message, &self.0)
+                .is_ok()
+        })
     }
 }
 
@@ -270,9 +289,28 @@ impl AuthoritySecretKey {
     /// # Errors
     /// [`KeyError::SecretOutOfRange`] when they are zero or not below the group order.
     pub fn from_bytes(secret: &[u8; 32]) -> Result<Self, KeyError> {
-        Keypair::from_seckey_slice(&Secp256k1::signing_only(), secret)
+        with_context(|context| Keypair::from_seckey_slice(context, secret))
             .map(Self)
             .map_err(|_| KeyError::SecretOutOfRange)
+    }
+
+    /// A new key; `random` draws 32 bytes from a cryptographic random source, again while they are no key.
+    ///
+    /// ```
+    /// use noise_sv2::{AuthoritySecretKey, KeyError};
+    ///
+    /// # fn random_bytes() -> [u8; 32] { [5; 32] }
+    /// let key = AuthoritySecretKey::generate(random_bytes)?;
+    /// println!("clients pin {}", key.public_key());
+    /// # Ok::<(), KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`KeyError::SecretOutOfRange`] when [`MAX_KEY_DRAWS`] in a row are no key: the source is broken.
+    pub fn generate(mut random: impl FnMut() -> [u8; 32]) -> Result<Self, KeyError> {
+        (0..MAX_KEY_DRAWS)
+            .find_map(|_| Self::from_bytes(&Zeroizing::new(random())).ok())
+            .ok_or(KeyError::SecretOutOfRange)
     }
 
     /// The public key that verifies what this one signs.
@@ -288,8 +326,8 @@ impl AuthoritySecretKey {
 
     /// The BIP340 signature over `digest`; `aux` is fresh randomness that hardens the signing.
     pub fn sign(&self, digest: &[u8; 32], aux: &[u8; 32]) -> [u8; 64] {
-        Secp256k1::signing_only()
-            .sign_schnorr_with_aux_rand(&Message::from_digest(*digest), &self.0, aux)
+        let message = Message::from_digest(*digest);
+        with_context(|context| context.sign_schnorr_with_aux_rand(&message, &self.0, aux))
             .serialize()
     }
 }
@@ -381,6 +419,11 @@ mod tests {
     }
 
     #[test]
+    fn a_context_fits_its_memory_twice() {
+        assert!(Secp256k1::preallocate_size() * 2 <= CONTEXT_UNITS);
+    }
+
+    #[test]
     fn secrets_out_of_range_are_refused() {
         let order = hex::decode("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141")
             .unwrap()
@@ -396,6 +439,29 @@ mod tests {
                 KeyError::SecretOutOfRange
             );
         }
+    }
+
+    #[test]
+    fn a_new_key_is_drawn_until_it_is_one_but_not_for_ever() {
+        let mut draws = 0;
+        let key = AuthoritySecretKey::generate(|| {
+            draws += 1;
+            if draws < MAX_KEY_DRAWS {
+                [0xff; 32]
+            } else {
+                [5; 32]
+            }
+        });
+        let expected = AuthoritySecretKey::from_bytes(&[5; 32]).unwrap();
+        assert_eq!(key.unwrap().public_key(), expected.public_key());
+        assert_eq!(draws, MAX_KEY_DRAWS);
+        let mut draws = 0;
+        let broken = AuthoritySecretKey::generate(|| {
+            draws += 1;
+            [0; 32]
+        });
+        assert_eq!(broken.unwrap_err(), KeyError::SecretOutOfRange);
+        assert_eq!(draws, MAX_KEY_DRAWS);
     }
 
     #[test]

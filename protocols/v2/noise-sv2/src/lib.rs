@@ -54,7 +54,7 @@ pub use cipher::{
 pub use handshake::{ACT1_LEN, ACT2_LEN, HandshakeError, Initiator, Responder};
 pub use keys::{
     AuthorityPublicKey, AuthoritySecretKey, ENCODED_KEY_LEN, EphemeralKey, KeyError, KeyTextError,
-    StaticKey, decode_key,
+    MAX_KEY_DRAWS, StaticKey, decode_key,
 };
 pub use symmetric::{PROTOCOL_NAME, SymmetricState};
 pub use transport::{

@@ -9,6 +9,9 @@ pub const MAX_BLOCK_WEIGHT_WU: u32 = 4_000_000;
 /// Consensus limit on a block's signature operations cost.
 pub const MAX_BLOCK_SIGOPS_COST: u32 = 80_000;
 
+/// Weight units per byte outside of witnesses, and sigops cost per signature operation outside of witnesses.
+pub const WITNESS_SCALE_FACTOR: u32 = 4;
+
 /// One transaction of a [`BlockTemplate`], in block order, the coinbase left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateTransaction {

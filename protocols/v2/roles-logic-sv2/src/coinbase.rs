@@ -83,6 +83,9 @@ pub enum CoinbaseError {
     /// Payout weights that add up to nothing.
     #[error("no payout has a weight above zero")]
     NoPayout,
+    /// The allocator refuses.
+    #[error("no memory for the coinbase")]
+    NoMemory,
 }
 
 /// What a template says of the coinbase (7.2), borrowed from the message.
@@ -125,13 +128,95 @@ pub struct Coinbase {
     /// Prefix and suffix, stripped of BIP141 data, one behind the other.
     bytes: Box<[u8]>,
     prefix_len: usize,
+    hash: CoinbaseHash,
+}
+
+/// SHA-256 of a coinbase without its extranonce, worked out up to it: all that is needed to mine.
+///
+/// It takes one piece of memory, of the suffix's length and at most 192 bytes more. That can be refused.
+#[derive(Clone, Debug)]
+pub struct CoinbaseHash {
     full_extranonce_size: usize,
     /// SHA-256 of all whole blocks before the extranonce.
     midstate: Midstate,
     /// Everything behind the midstate, padded, zeros in place of the extranonce.
-    blocks: Box<[Block]>,
+    blocks: Vec<Block>,
     /// Where the extranonce goes in `blocks`.
     hole: usize,
+}
+
+impl CoinbaseHash {
+    /// Takes the stripped parts of a `NewExtendedMiningJob` as they came.
+    ///
+    /// # Errors
+    /// As [`Coinbase::from_stripped_parts`], and [`CoinbaseError::NoMemory`].
+    pub fn from_stripped_parts(
+        prefix: &[u8],
+        suffix: &[u8],
+        full_extranonce_size: usize,
+    ) -> Result<Self, CoinbaseError> {
+        if prefix.len() < VERSION_SIZE || suffix.len() < SEQUENCE_SIZE + 1 + LOCKTIME_SIZE {
+            return Err(CoinbaseError::Truncated);
+        }
+        Self::new(prefix, suffix, full_extranonce_size)
+    }
+
+    fn new(
+        prefix: &[u8],
+        suffix: &[u8],
+        full_extranonce_size: usize,
+    ) -> Result<Self, CoinbaseError> {
+        if full_extranonce_size > MAX_FULL_EXTRANONCE_SIZE {
+            return Err(CoinbaseError::ExtranonceSize {
+                size: full_extranonce_size,
+            });
+        }
+        let longer = prefix.len().max(suffix.len());
+        if longer > MAX_PART_SIZE {
+            return Err(CoinbaseError::PartTooLong { size: longer });
+        }
+        let (hashed, rest) = prefix.as_chunks::<64>();
+        let blocks = padded_blocks(rest, suffix, full_extranonce_size, hashed.len())?;
+        let mut midstate = INITIAL;
+        compress(&mut midstate, hashed);
+        Ok(Self {
+            full_extranonce_size,
+            midstate,
+            blocks,
+            hole: rest.len(),
+        })
+    }
+
+    /// Bytes that the extranonce has, the server's prefix included.
+    pub const fn full_extranonce_size(&self) -> usize {
+        self.full_extranonce_size
+    }
+
+    /// The txid for an extranonce given in two parts, 32 raw bytes.
+    ///
+    /// `None` when the parts together have not [`Self::full_extranonce_size`] bytes.
+    #[inline]
+    pub fn txid(&self, extranonce_prefix: &[u8], extranonce: &[u8]) -> Option<[u8; 32]> {
+        if extranonce_prefix.len() + extranonce.len() != self.full_extranonce_size {
+            return None;
+        }
+        let touched = (self.hole + self.full_extranonce_size).div_ceil(64);
+        let mut head = [[0; 64]; MAX_HEAD_BLOCKS];
+        let (copied, untouched) = self.blocks.split_at_checked(touched)?;
+        head.get_mut(..touched)?.copy_from_slice(copied);
+        let extranonce_at = self.hole + extranonce_prefix.len();
+        let bytes = head.as_flattened_mut();
+        bytes
+            .get_mut(self.hole..extranonce_at)?
+            .copy_from_slice(extranonce_prefix);
+        bytes
+            .get_mut(extranonce_at..extranonce_at + extranonce.len())?
+            .copy_from_slice(extranonce);
+        let mut state = self.midstate;
+        compress(&mut state, head.get(..touched)?);
+        compress(&mut state, untouched);
+        Some(second_hash(&state))
+    }
 }
 
 impl Coinbase {
@@ -236,33 +321,12 @@ impl Coinbase {
         prefix_len: usize,
         full_extranonce_size: usize,
     ) -> Result<Self, CoinbaseError> {
-        if full_extranonce_size > MAX_FULL_EXTRANONCE_SIZE {
-            return Err(CoinbaseError::ExtranonceSize {
-                size: full_extranonce_size,
-            });
-        }
-        let longer = prefix_len.max(bytes.len() - prefix_len);
-        if longer > MAX_PART_SIZE {
-            return Err(CoinbaseError::PartTooLong { size: longer });
-        }
-        let (hashed, rest) = bytes[..prefix_len].as_chunks::<64>();
-        let mut midstate = INITIAL;
-        compress(&mut midstate, hashed);
-        let hole = rest.len();
-        let blocks = padded_blocks(
-            rest,
-            &bytes[prefix_len..],
-            full_extranonce_size,
-            hashed.len(),
-        );
-        let bytes = bytes.into_boxed_slice();
+        let (prefix, suffix) = bytes.split_at(prefix_len);
+        let hash = CoinbaseHash::new(prefix, suffix, full_extranonce_size)?;
         Ok(Self {
-            bytes,
+            bytes: bytes.into_boxed_slice(),
             prefix_len,
-            full_extranonce_size,
-            midstate,
-            blocks,
-            hole,
+            hash,
         })
     }
 
@@ -278,7 +342,7 @@ impl Coinbase {
 
     /// Bytes that the extranonce has, the server's prefix included.
     pub const fn full_extranonce_size(&self) -> usize {
-        self.full_extranonce_size
+        self.hash.full_extranonce_size
     }
 
     /// The prefix with BIP141's marker and flag, as declarations carry it.
@@ -300,25 +364,7 @@ impl Coinbase {
     /// `None` when the parts together have not [`Self::full_extranonce_size`] bytes.
     #[inline]
     pub fn txid(&self, extranonce_prefix: &[u8], extranonce: &[u8]) -> Option<[u8; 32]> {
-        if extranonce_prefix.len() + extranonce.len() != self.full_extranonce_size {
-            return None;
-        }
-        let touched = (self.hole + self.full_extranonce_size).div_ceil(64);
-        let mut head = [[0; 64]; MAX_HEAD_BLOCKS];
-        let (copied, untouched) = self.blocks.split_at_checked(touched)?;
-        head.get_mut(..touched)?.copy_from_slice(copied);
-        let extranonce_at = self.hole + extranonce_prefix.len();
-        let bytes = head.as_flattened_mut();
-        bytes
-            .get_mut(self.hole..extranonce_at)?
-            .copy_from_slice(extranonce_prefix);
-        bytes
-            .get_mut(extranonce_at..extranonce_at + extranonce.len())?
-            .copy_from_slice(extranonce);
-        let mut state = self.midstate;
-        compress(&mut state, head.get(..touched)?);
-        compress(&mut state, untouched);
-        Some(second_hash(&state))
+        self.hash.txid(extranonce_prefix, extranonce)
     }
 
     /// The whole transaction as a block carries it: with a witness exactly when an output commits to witnesses.
@@ -334,7 +380,7 @@ impl Coinbase {
 
     /// The whole transaction with BIP141 marker, flag and witness.
     pub fn with_witness(&self, extranonce_prefix: &[u8], extranonce: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len() + self.full_extranonce_size + 36);
+        let mut out = Vec::with_capacity(self.bytes.len() + self.full_extranonce_size() + 36);
         self.write_prefix_with_bip141(&mut out);
         out.extend_from_slice(extranonce_prefix);
         out.extend_from_slice(extranonce);
@@ -467,9 +513,19 @@ fn write_input(
 }
 
 /// `before || zeros || after || SHA-256 padding`, where `hashed_blocks` have been hashed before.
-fn padded_blocks(before: &[u8], after: &[u8], zeros: usize, hashed_blocks: usize) -> Box<[Block]> {
+fn padded_blocks(
+    before: &[u8],
+    after: &[u8],
+    zeros: usize,
+    hashed_blocks: usize,
+) -> Result<Vec<Block>, CoinbaseError> {
     let len = before.len() + zeros + after.len();
-    let mut blocks = alloc::vec![[0; 64]; (len + 9).div_ceil(64)].into_boxed_slice();
+    let count = (len + 9).div_ceil(64);
+    let mut blocks = Vec::new();
+    blocks
+        .try_reserve_exact(count)
+        .map_err(|_| CoinbaseError::NoMemory)?;
+    blocks.resize(count, [0; 64]);
     let bytes = blocks.as_flattened_mut();
     bytes[..before.len()].copy_from_slice(before);
     bytes[before.len() + zeros..len].copy_from_slice(after);
@@ -477,7 +533,7 @@ fn padded_blocks(before: &[u8], after: &[u8], zeros: usize, hashed_blocks: usize
     let bits = (hashed_blocks * 64 + len) as u64 * 8;
     let length_at = bytes.len() - 8;
     bytes[length_at..].copy_from_slice(&bits.to_be_bytes());
-    blocks
+    Ok(blocks)
 }
 
 fn check_outputs(mut encoded: &[u8], count: u64) -> Result<(), CoinbaseError> {

@@ -297,6 +297,19 @@ pub struct Discarded {
     pub after_drain: u64,
 }
 
+impl Discarded {
+    /// Each count with its name in metrics and logs. The names never change.
+    pub const fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("unknown-extension", self.unknown_extension),
+            ("unknown-message", self.unknown_message),
+            ("oversized-worker-identity", self.oversized_worker_identity),
+            ("wrong-channel-bit", self.wrong_channel_bit),
+            ("message-after-drain", self.after_drain),
+        ]
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     channels: ServerChannels,

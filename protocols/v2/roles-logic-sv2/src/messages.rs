@@ -33,8 +33,11 @@ use mining_sv2::MiningMessage;
 use template_distribution_sv2::TemplateDistributionMessage;
 
 macro_rules! any_message {
-    ($($variant:ident($message:ident), $doc:literal;)*) => {
+    ($($number:literal: $variant:ident($message:ident), $doc:literal;)*) => {
         /// A message of any sub-protocol.
+        ///
+        /// To serde it is an enum of the sub-protocols' enums: `{"Mining": {"SetTarget": {…}}}`. It cannot be read from
+        /// the bytes of the wire alone, because which sub-protocol they belong to is known to the [`Router`].
         #[derive(Clone, Debug, PartialEq)]
         #[allow(clippy::large_enum_variant, reason = "messages live on the stack for one handler call")]
         pub enum AnyMessage<'a> {
@@ -67,6 +70,9 @@ macro_rules! any_message {
             }
         }
 
+        #[cfg(feature = "with_serde")]
+        binary_sv2::newtype_enum_serde! { AnyMessage; $($variant = $number, stringify!($variant);)* }
+
         $(
             impl<'a> From<$message<'a>> for AnyMessage<'a> {
                 fn from(message: $message<'a>) -> Self {
@@ -77,12 +83,13 @@ macro_rules! any_message {
     };
 }
 
+// The numbers are serde's, and above 255 so that the number of a message is never taken for one of them.
 any_message! {
-    Common(CommonMessage), "A message that all sub-protocols share (3.6).";
-    Mining(MiningMessage), "A message of the mining protocol (5).";
-    JobDeclaration(JobDeclarationMessage), "A message of the job declaration protocol (6).";
-    TemplateDistribution(TemplateDistributionMessage), "A message of the template distribution protocol (7).";
-    ExtensionNegotiation(ExtensionNegotiationMessage), "A message of extension 0x0001.";
+    0x100: Common(CommonMessage), "A message that all sub-protocols share (3.6).";
+    0x101: Mining(MiningMessage), "A message of the mining protocol (5).";
+    0x102: JobDeclaration(JobDeclarationMessage), "A message of the job declaration protocol (6).";
+    0x103: TemplateDistribution(TemplateDistributionMessage), "A message of the template distribution protocol (7).";
+    0x104: ExtensionNegotiation(ExtensionNegotiationMessage), "A message of extension 0x0001.";
 }
 
 /// On which side of the connection the peer stands.

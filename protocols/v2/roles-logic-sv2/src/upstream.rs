@@ -74,6 +74,9 @@ pub struct UpstreamTerms {
     pub extensions: Vec<u16>,
     /// Time for answers to setup and to requests for channels.
     pub answer_timeout: Duration,
+    /// Whether a server is left that breaks its word ([`ClientReject::is_broken_word`]) or says nothing while shares wait.
+    /// Who has others to go to wants that; with one server only, what it says wrong is counted and changes nothing.
+    pub is_strict: bool,
 }
 
 impl Default for UpstreamTerms {
@@ -83,6 +86,7 @@ impl Default for UpstreamTerms {
             flags: 0,
             extensions: Vec::new(),
             answer_timeout: DEFAULT_ANSWER_TIMEOUT,
+            is_strict: true,
         }
     }
 }
@@ -127,6 +131,12 @@ pub enum UpstreamEvent {
         channel_id: u32,
         /// The frame as it came.
         frame: ForwardedFrame,
+    },
+    /// Another endpoint stands behind a channel: what extensions knew of it is void (CM-17). Those of the connection are
+    /// negotiated anew already.
+    EndpointChanged {
+        /// The channel.
+        channel_id: u32,
     },
     /// The server asks us to come again, maybe elsewhere; it stays connected until the owner closes.
     Reconnect {
@@ -211,6 +221,7 @@ pub struct UpstreamSession {
     phase: Phase,
     extensions: ClientExtensions,
     answer_timeout: Duration,
+    is_strict: bool,
     deadline: Option<Instant>,
     channels: ClientChannels,
     /// Requests for channels, by the time the answer is due.
@@ -234,6 +245,7 @@ impl UpstreamSession {
             phase: Phase::Setup,
             extensions: ClientExtensions::new(&terms.extensions, &[]),
             answer_timeout: terms.answer_timeout,
+            is_strict: terms.is_strict,
             deadline: Some(now.instant + terms.answer_timeout),
             channels: ClientChannels::new(),
             opens: VecDeque::new(),
@@ -319,11 +331,8 @@ impl UpstreamSession {
                     port: message.new_port,
                 });
             }
-            // What extensions knew of a channel is forgotten: here that is only what was negotiated (CM-17).
-            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(_))) => {
-                if let Some(request) = self.extensions.request() {
-                    self.send_request(request);
-                }
+            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(message))) => {
+                self.handle_endpoint_changed(message.channel_id);
             }
             (_, AnyMessage::ExtensionNegotiation(answer)) => self.handle_extensions(answer, now),
             (_, AnyMessage::Mining(message)) => self.handle_mining(message, now),
@@ -385,6 +394,18 @@ impl UpstreamSession {
         }
     }
 
+    /// What extensions knew of the channel is forgotten: here that is what was negotiated, the rest is the owner's (CM-17).
+    fn handle_endpoint_changed(&mut self, channel_id: u32) {
+        if self.channels.channel(channel_id).is_none() {
+            self.ignored_frames += 1;
+            return;
+        }
+        if let Some(request) = self.extensions.request() {
+            self.send_request(request);
+        }
+        self.event(UpstreamEvent::EndpointChanged { channel_id });
+    }
+
     fn open(&mut self) {
         self.phase = Phase::Open;
         self.deadline = None;
@@ -406,6 +427,7 @@ impl UpstreamSession {
             }
         }
         if let Err(reason) = handled
+            && self.is_strict
             && reason.is_broken_word()
         {
             self.end(UpstreamEnd::BrokenWord(reason));
@@ -568,7 +590,8 @@ impl UpstreamSession {
             return None;
         }
         let open = self.opens.front().map(|(_, due)| *due);
-        let silence = (self.unheard >= SILENT_SHARES).then(|| self.unheard_since + SILENCE_TIMEOUT);
+        let is_unheard = self.is_strict && self.unheard >= SILENT_SHARES;
+        let silence = is_unheard.then(|| self.unheard_since + SILENCE_TIMEOUT);
         [self.deadline, open, silence].into_iter().flatten().min()
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use const_sv2::mining::REQUIRES_WORK_SELECTION;
+use const_sv2::mining::{REQUIRES_FIXED_VERSION, REQUIRES_WORK_SELECTION};
 use roles_logic_sv2::channels::server::ServerConfig as ChannelsConfig;
 use roles_logic_sv2::downstream::DownstreamTerms;
-use roles_logic_sv2::setup::Endpoint;
+use roles_logic_sv2::setup::{Endpoint, SetupPolicy};
 use roles_logic_sv2::share::ShareLimits;
 use roles_logic_sv2::upstream::DEFAULT_ANSWER_TIMEOUT;
 use roles_logic_sv2::upstream::failover::FailoverConfig;
@@ -109,7 +109,7 @@ pub struct ProxyConfig {
 
 impl ProxyConfig {
     /// The terms of devices' connections: what is said of them, with the difficulty of all miners.
-    pub(crate) fn device_terms(&self) -> Arc<DownstreamTerms> {
+    pub(crate) fn device_terms(&self) -> DeviceTerms {
         let channels = ChannelsConfig {
             vardiff: self.bridge.vardiff,
             share_limits: self.bridge.limits,
@@ -121,8 +121,25 @@ impl ProxyConfig {
         terms.channels = Arc::new(channels);
         // Who makes its own jobs gets none, and there is nobody here who would take them.
         terms.setup.supported_flags &= !REQUIRES_WORK_SELECTION;
-        Arc::new(terms)
+        DeviceTerms {
+            usual: Arc::new(terms.clone()),
+            fixed_version: Arc::new(DownstreamTerms {
+                setup: SetupPolicy {
+                    success_flags: terms.setup.success_flags | REQUIRES_FIXED_VERSION,
+                    ..terms.setup
+                },
+                ..terms
+            }),
+        }
     }
+}
+
+/// On which terms devices connect.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceTerms {
+    pub(crate) usual: Arc<DownstreamTerms>,
+    /// The same, where jobs' versions have to be left as they are.
+    pub(crate) fixed_version: Arc<DownstreamTerms>,
 }
 
 impl Default for ProxyConfig {

@@ -193,6 +193,8 @@ pub(crate) struct Link {
     pub(crate) is_ready: bool,
     /// Miners mined here.
     pub(crate) was_used: bool,
+    /// Some of its work came with a version that has to be left as it is, whatever it said at setup.
+    pub(crate) gave_fixed_version: bool,
     /// The upstream opens no channel for nobody: it waits for the first miner.
     pub(crate) waits_for_miners: bool,
     /// When channels have to have got work, and which.
@@ -237,6 +239,7 @@ impl Link {
             layout: None,
             is_ready: false,
             was_used: false,
+            gave_fixed_version: false,
             waits_for_miners: false,
             work_deadlines: VecDeque::new(),
             retired: VecDeque::new(),
@@ -267,6 +270,12 @@ impl Link {
     pub(crate) fn ignored(&self) -> u64 {
         let session = self.session.as_ref();
         self.ignored + session.map_or(0, UpstreamSession::ignored)
+    }
+
+    /// Whether versions of its jobs have to be left as they are.
+    pub(crate) fn has_fixed_version(&self) -> bool {
+        let session = self.session.as_ref();
+        self.gave_fixed_version || session.is_some_and(UpstreamSession::has_fixed_version)
     }
 
     /// A channel is closed after a while, unless its owner comes back to it.

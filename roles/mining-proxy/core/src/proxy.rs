@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::downstream::DownstreamTerms;
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceError, ExtranonceLayout};
 use roles_logic_sv2::target::ConversionError;
 use roles_logic_sv2::upstream::failover::Failover;
@@ -21,14 +20,15 @@ use roles_logic_sv2::upstream::split::{Split, SplitConfig};
 use stratum_translation::bridge::Bridge;
 use stratum_translation::layout::Layout;
 
-use crate::config::ProxyConfig;
+use crate::config::{DeviceTerms, ProxyConfig};
 use crate::device::{Device, DeviceId};
 use crate::link::{Link, LinkId, LinkOutput};
 use crate::miner::{MinerId, MinerOutput, Miners};
 use crate::parking::{MAX_PARKED, Parking};
 use crate::slots::Slots;
 use crate::snapshot::{
-    Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, count_code, of_miner,
+    Snapshot, Totals, UpstreamSnapshot, UpstreamStanding, add_counts, add_not_done, count_code,
+    of_miner,
 };
 use crate::upstream::Upstream;
 
@@ -61,6 +61,14 @@ pub enum Note {
     Reconnects {
         /// The upstream.
         upstream: usize,
+    },
+    /// An upstream says that another endpoint stands behind a channel. Told at the first, and each time their number has
+    /// doubled.
+    EndpointChanged {
+        /// The upstream.
+        upstream: usize,
+        /// How often it said so.
+        count: u64,
     },
     /// An upstream rejects shares of a miner. Told at the first, and each time their number has doubled.
     Rejected {
@@ -133,7 +141,7 @@ pub struct Proxy {
     miners: Miners,
     devices: Slots<Device>,
     /// The terms of devices' connections.
-    device_terms: Arc<DownstreamTerms>,
+    device_terms: DeviceTerms,
     next_payout: u32,
     parking: Parking,
     numbers: ExtranonceAllocator,
@@ -367,10 +375,14 @@ impl Proxy {
             upstream: self.totals.upstream,
             closed: self.totals.closed.clone(),
             requests_refused: self.totals.requests_refused.clone(),
+            not_done: self.totals.not_done.clone(),
             devices: self.devices.len(),
             foreign_ignored: self.totals.foreign_ignored,
             miners: Vec::new(),
         };
+        for (_, device) in self.devices.iter() {
+            add_not_done(&mut snapshot.not_done, device.session());
+        }
         for miner in &miners {
             snapshot.accepted += miner.accepted;
             add_counts(&mut snapshot.upstream, &miner.upstream);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use roles_logic_sv2::clock::Now;
+use roles_logic_sv2::downstream::DownstreamSession;
 use stratum_translation::bridge::UpstreamCounts;
 
 use crate::miner::{Face, MinerId};
@@ -59,6 +60,8 @@ pub struct UpstreamSnapshot {
     pub broken_words: BTreeMap<&'static str, u64>,
     /// Updates of a channel's hash rate that were refused.
     pub updates_refused: u64,
+    /// How often it said that another endpoint stands behind a channel: what extensions knew of that channel is void.
+    pub endpoints_changed: u64,
     /// Channels open now.
     pub channels: usize,
 }
@@ -109,6 +112,9 @@ pub struct Snapshot {
     pub closed: BTreeMap<String, u64>,
     /// Requests of devices for a channel or other terms that were refused, by error code.
     pub requests_refused: BTreeMap<String, u64>,
+    /// What else was not done for devices, by reason: frames passed over, jobs that could not be sent. Refused shares and
+    /// requests are above.
+    pub not_done: BTreeMap<&'static str, u64>,
     /// Devices connected; each of their channels is one of the miners.
     pub devices: usize,
     /// Frames of unknown extensions that devices sent for channels that end here.
@@ -123,7 +129,17 @@ pub(crate) struct Totals {
     pub(crate) upstream: UpstreamCounts,
     pub(crate) closed: BTreeMap<String, u64>,
     pub(crate) requests_refused: BTreeMap<String, u64>,
+    pub(crate) not_done: BTreeMap<&'static str, u64>,
     pub(crate) foreign_ignored: u64,
+}
+
+/// Adds what was not done for a device to what was not done for others; reasons that never happened are left out.
+pub(crate) fn add_not_done(sum: &mut BTreeMap<&'static str, u64>, device: &DownstreamSession) {
+    let discarded = device.discarded().named().into_iter();
+    let named = discarded.chain(device.ignored().passed_over());
+    for (name, count) in named.filter(|(_, count)| *count > 0) {
+        *sum.entry(name).or_default() += count;
+    }
 }
 
 /// Counts an error code. A server chooses its own, so beyond [`MAX_REJECT_CODES`] of them the rest is "other".
@@ -204,6 +220,9 @@ impl Snapshot {
         for (code, count) in more.requests_refused {
             *self.requests_refused.entry(code).or_default() += count;
         }
+        for (reason, count) in more.not_done {
+            *self.not_done.entry(reason).or_default() += count;
+        }
         self.devices += more.devices;
         self.foreign_ignored += more.foreign_ignored;
     }
@@ -229,6 +248,7 @@ impl UpstreamSnapshot {
             *self.broken_words.entry(label).or_default() += count;
         }
         self.updates_refused += more.updates_refused;
+        self.endpoints_changed += more.endpoints_changed;
         self.channels += more.channels;
     }
 }

@@ -1,7 +1,9 @@
 //! Who a block pays: the pool's outputs, and what a miner's `user_identity` asks for.
 
 use bitcoin::{Network, ScriptBuf};
+use roles_logic_sv2::coinbase_space::{CoinbaseSpace, CoinbaseSpaceError};
 use roles_logic_sv2::job::Payout;
+use template_distribution_sv2::CoinbaseOutputConstraints;
 use thiserror::Error;
 
 use crate::descriptor::{DescriptorError, address_script, script_pubkey};
@@ -11,12 +13,6 @@ pub const MAX_POOL_OUTPUTS: usize = 16;
 
 /// Largest weight of one output; keeps every product with a percentage below 2^32.
 pub const MAX_OUTPUT_WEIGHT: u32 = 10_000;
-
-/// Longest output of an address in bytes: value, script length, and a witness program of 40 bytes behind its version.
-const MAX_ADDRESS_OUTPUT_LEN: usize = 8 + 1 + 42;
-
-/// Signature operations of the most expensive standard address (P2PKH).
-const MAX_ADDRESS_SIGOPS: usize = 1;
 
 /// Why the configured outputs are of no use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -47,6 +43,9 @@ pub enum PayoutError {
         /// What is wrong.
         source: DescriptorError,
     },
+    /// No block has room for them.
+    #[error("coinbase outputs: {0}")]
+    Space(#[from] CoinbaseSpaceError),
 }
 
 /// A `user_identity` that asks for a payout the pool cannot make.
@@ -86,10 +85,11 @@ pub enum PayoutChoice {
 }
 
 /// The pool's own outputs, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolPayouts {
     network: Network,
     outputs: Vec<Payout>,
+    constraints: CoinbaseOutputConstraints,
 }
 
 impl PoolPayouts {
@@ -115,13 +115,24 @@ impl PoolPayouts {
             });
         }
         match resolved.len() {
-            0 => Err(PayoutError::NoOutput),
-            count if count > MAX_POOL_OUTPUTS => Err(PayoutError::TooManyOutputs { count }),
-            _ => Ok(Self {
-                network,
-                outputs: resolved,
-            }),
+            0 => return Err(PayoutError::NoOutput),
+            count if count > MAX_POOL_OUTPUTS => {
+                return Err(PayoutError::TooManyOutputs { count });
+            }
+            _ => {}
         }
+        // The outputs of any choice are among the pool's own and one address.
+        let pool = CoinbaseSpace::of_scripts(resolved.iter().map(|output| &output.script_pubkey));
+        Ok(Self {
+            network,
+            outputs: resolved,
+            constraints: pool.plus(CoinbaseSpace::ANY_ADDRESS).constraints()?,
+        })
+    }
+
+    /// The room that the outputs of any choice need at most, as a template provider is told.
+    pub const fn constraints(&self) -> CoinbaseOutputConstraints {
+        self.constraints
     }
 
     /// The chain that addresses must belong to.
@@ -157,32 +168,6 @@ impl PoolPayouts {
             }
         }
     }
-
-    /// Bytes that the outputs of any choice take at most, for `CoinbaseOutputConstraints`.
-    pub fn max_outputs_len(&self) -> usize {
-        let pool: usize = self
-            .outputs
-            .iter()
-            .map(|output| output_len(&output.script_pubkey))
-            .sum();
-        pool + MAX_ADDRESS_OUTPUT_LEN
-    }
-
-    /// Signature operations of the outputs of any choice at most, for `CoinbaseOutputConstraints`.
-    pub fn max_outputs_sigops(&self) -> usize {
-        let pool: usize = self
-            .outputs
-            .iter()
-            .map(|output| output.script_pubkey.count_sigops_legacy())
-            .sum();
-        pool + MAX_ADDRESS_SIGOPS
-    }
-}
-
-fn output_len(script: &ScriptBuf) -> usize {
-    let value_len = 8;
-    let script_len_len = bitcoin::VarInt::from(script.len()).size();
-    value_len + script_len_len + script.len()
 }
 
 /// What a `user_identity` asks for, by the patterns that deployed pools understand.
@@ -350,6 +335,20 @@ mod tests {
         assert_eq!(weights, [5, 15, 380]);
     }
 
+    /// With too little room announced a full template makes a block that the network refuses.
+    #[test]
+    fn all_the_room_that_outputs_may_need_is_announced() {
+        let outputs = [("raw(51)", 1), ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", 1)];
+        let payouts = PoolPayouts::new(Network::Regtest, outputs).unwrap();
+        // Value, length and script of both, and of the longest address that a miner may bring along.
+        let size = (8 + 1 + 1) + (8 + 1 + 25) + (8 + 1 + 42);
+        let expected = CoinbaseOutputConstraints {
+            coinbase_output_max_additional_size: size,
+            coinbase_output_max_additional_sigops: 2,
+        };
+        assert_eq!(payouts.constraints(), expected);
+    }
+
     #[test]
     fn every_choice_fits_the_announced_size() {
         // The longest address there can be.
@@ -360,12 +359,10 @@ mod tests {
             Network::Regtest,
         )
         .unwrap();
-        let len: usize = pool()
-            .payouts(&choice)
-            .iter()
-            .map(|payout| output_len(&payout.script_pubkey))
-            .sum();
-        assert_eq!(len, pool().max_outputs_len());
+        let payouts = pool().payouts(&choice);
+        let space = CoinbaseSpace::of_scripts(payouts.iter().map(|payout| &payout.script_pubkey));
+        let announced = pool().constraints().coinbase_output_max_additional_size;
+        assert_eq!(space.size, announced as usize);
     }
 
     #[test]
@@ -377,11 +374,9 @@ mod tests {
         let identity = format!("sri/donate/5/{P2PKH}/w");
         let choice = choose(identity.as_bytes(), Network::Regtest).unwrap();
         let payouts = pool.payouts(&choice);
-        let sigops = payouts
-            .iter()
-            .map(|payout| payout.script_pubkey.count_sigops_legacy());
-        assert_eq!(sigops.sum::<usize>(), 2);
-        assert_eq!(pool.max_outputs_sigops(), 2);
+        let space = CoinbaseSpace::of_scripts(payouts.iter().map(|payout| &payout.script_pubkey));
+        assert_eq!(space.sigops, 2);
+        assert_eq!(pool.constraints().coinbase_output_max_additional_sigops, 2);
     }
 
     #[test]
@@ -404,6 +399,14 @@ mod tests {
         assert_eq!(
             new(&[("raw(51)", 1); 17]),
             Err(PayoutError::TooManyOutputs { count: 17 })
+        );
+        // OP_CHECKMULTISIG counts twenty, whoever signs.
+        let costly = format!("raw({})", "ae".repeat(1_000));
+        assert_eq!(
+            new(&[(costly.leak(), 1)]),
+            Err(PayoutError::Space(CoinbaseSpaceError::TooManySigops {
+                sigops: 20_001
+            }))
         );
     }
 }

@@ -413,7 +413,10 @@ impl Sv1Downstream {
 
     fn handle_event(&mut self, event: UpstreamEvent, now: Now) {
         match event {
-            UpstreamEvent::Ready | UpstreamEvent::Foreign { .. } => {}
+            // The pool itself stands behind all of its channels.
+            UpstreamEvent::Ready
+            | UpstreamEvent::Foreign { .. }
+            | UpstreamEvent::EndpointChanged { .. } => {}
             UpstreamEvent::Reconnect { .. } => self.bridge.reconnect(now),
             UpstreamEvent::Channel(ClientEvent::Opened { channel_id, .. }) => {
                 self.channel = Some(channel_id);

@@ -113,7 +113,7 @@ fn everyone() -> AcceptLimits {
 
 /// A new key, and certificates of it.
 fn identity() -> anyhow::Result<Arc<ServerIdentity>> {
-    let authority = AuthoritySecretKey::from_bytes(&random_bytes()).context("authority key")?;
+    let authority = AuthoritySecretKey::generate(random_bytes).context("authority key")?;
     let identity = ServerIdentity::new(authority, ServerIdentity::DEFAULT_VALIDITY);
     Ok(Arc::new(identity))
 }

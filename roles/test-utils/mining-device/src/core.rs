@@ -14,6 +14,7 @@ use const_sv2::mining::REQUIRES_STANDARD_JOBS;
 use roles_logic_sv2::clock::Now;
 use roles_logic_sv2::messages::RouteError;
 use roles_logic_sv2::setup::SetupError;
+use roles_logic_sv2::upstream::UpstreamEnd;
 
 use crate::work::{FoundShare, WorkSource};
 
@@ -64,7 +65,7 @@ pub(crate) trait Rules {
     fn handle_find(&mut self, share: &FoundShare, now: Now) -> bool;
 
     /// Ends mining in good order.
-    fn handle_stop(&mut self);
+    fn handle_stop(&mut self, now: Now);
 
     /// What the server sent that changed nothing, by reason.
     fn anomalies(&self) -> Vec<(String, u64)>;
@@ -131,6 +132,9 @@ pub enum End {
     /// We are welcome, but there is nothing to hash.
     #[error("the server gave no work in time")]
     NoWork,
+    /// Something else that a session is not gone on with for.
+    #[error(transparent)]
+    Left(UpstreamEnd),
     /// A frame that is no message for us.
     #[error("the server sent a frame that cannot be taken: {0}")]
     Frame(#[from] RouteError),

@@ -156,7 +156,8 @@ impl World for Machine {
         &mut self,
         server: &Sv1Endpoint,
     ) -> Result<LineConnection<MaybeTls>, String> {
-        let connected = connect_lines(server, &self.config.sv1.tls, LineOptions::client()).await;
+        let tls = Some(&self.config.sv1.tls);
+        let connected = connect_lines(server, tls, LineOptions::client()).await;
         connected.map_err(|error| match error {
             ConnectError::Certificate { .. } => {
                 format!("{error} (sv1.tls_ca_files, sv1.tls_verify)")

@@ -281,7 +281,7 @@ impl<R: Rig> Wiring<'_, R> {
             self.submit(miner, now);
         }
         if self.drains {
-            miner.handle_stop();
+            miner.handle_stop(now);
         }
     }
 

@@ -10,6 +10,7 @@ use binary_sv2::{
     Seq0255, Str0255, U256,
 };
 use const_sv2::MessageKind;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use stratum_vectors::{bytes, generated, text, uint, unhex};
@@ -26,6 +27,13 @@ pub(crate) struct Tested {
     pub(crate) decodes_to: fn(&[u8], &Value) -> bool,
     /// A message of random fields, encoded.
     pub(crate) arbitrary: fn(&mut Entropy<'_>) -> Vec<u8>,
+    /// Encodes the message with these fields through serde.
+    pub(crate) serde_encode: fn(&Value) -> Vec<u8>,
+    /// Decodes the bytes through serde and gives how many were read; panics when the message is not the one that our
+    /// own codec reads.
+    pub(crate) serde_decode: fn(&[u8]) -> Result<usize, serde_sv2::Error>,
+    /// The message in JSON that our own codec reads from the bytes; panics when JSON does not give it back.
+    pub(crate) to_json: fn(&[u8]) -> String,
 }
 
 /// What is known of a payload after decoding.
@@ -313,6 +321,31 @@ fn same<T: PartialEq + Encodable + Debug>(decoded: &T, made: &T) -> bool {
     decoded == made || (is_nan(made) && is_nan(decoded) && decoded.to_vec() == made.to_vec())
 }
 
+fn serde_decode<'a, T>(payload: &'a [u8]) -> Result<(T, &'a [u8]), serde_sv2::Error>
+where
+    T: Message + Decodable<'a> + Deserialize<'a> + Serialize + PartialEq + Debug,
+{
+    let (message, rest) = serde_sv2::from_bytes_prefix::<T>(payload)?;
+    let (own, own_rest) = T::decode_prefix(payload).expect("our own codec reads it too");
+    assert!(same(&message, &own), "{message:?} is not {own:?}");
+    assert_eq!(rest, own_rest);
+    // A decoded message holds packed sequences, one that came through serde does not.
+    for message in [&message, &own] {
+        let bytes = serde_sv2::to_vec(message).expect("every message has a form");
+        assert_eq!(bytes, message.to_vec());
+    }
+    Ok((message, rest))
+}
+
+/// Checks that the message of these bytes is read from its JSON.
+fn json_gives_back<'j, T: Encodable + Deserialize<'j>>(json: &'j str, bytes: &[u8]) {
+    match serde_json::from_str::<T>(json) {
+        Ok(read) => assert_eq!(read.to_vec(), bytes),
+        // JSON has null for floats that are infinite or no number, and floats are not null.
+        Err(error) => assert!(json.contains(":null"), "{error}: {json}"),
+    }
+}
+
 /// Says how each message is built from its fields; the table says which messages there are, so none can be left out.
 macro_rules! messages {
     (
@@ -364,6 +397,29 @@ macro_rules! tested {
                 same(&message, &$name::from_json(fields))
             },
             arbitrary: |entropy| $name::arbitrary(entropy).to_vec(),
+            serde_encode: |fields| {
+                let message = $name::from_json(fields);
+                let bytes = serde_sv2::to_vec(&message).expect("every message has a form");
+                assert_eq!(serde_sv2::encoded_len(&message), Ok(bytes.len()));
+                assert_eq!(serde_sv2::to_vec(&$enum_name::from(message)).as_ref(), Ok(&bytes));
+                bytes
+            },
+            serde_decode: |payload| {
+                let (message, rest) = serde_decode::<$name>(payload)?;
+                let (any, any_rest) = serde_sv2::message_from_bytes::<$enum_name>($msg_type, payload)?;
+                assert!(same(&any, &message.into()));
+                assert_eq!(any_rest, rest);
+                Ok(payload.len() - rest.len())
+            },
+            to_json: |payload| {
+                let message = $name::from_bytes(payload).expect("the payload decodes");
+                let json = serde_json::to_string(&message).expect("every message has a form");
+                json_gives_back::<$name>(&json, &message.to_vec());
+                let any = serde_json::to_string(&$enum_name::from(message.clone())).expect("so has the enum");
+                assert_eq!(any, format!("{{\"{}\":{json}}}", $text));
+                json_gives_back::<$enum_name>(&any, &message.to_vec());
+                json
+            },
         }),*];
     };
 }

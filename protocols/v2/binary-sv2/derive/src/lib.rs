@@ -1,6 +1,27 @@
-//! Derive macros `Encodable` and `Decodable` for `stratum-binary-sv2`, where they are documented and re-exported.
+//! Derive macros for `stratum-binary-sv2`, where they are documented and re-exported: `Encodable` and `Decodable`, with
+//! the feature `with_serde` also `Serialize` and `Deserialize`, with `prop_test` also `Arbitrary`.
 //!
-//! Both take structs with named fields and at most one lifetime. `Decodable` also implements `IntoOwned`.
+//! All take structs with named fields and at most one lifetime. `Decodable` also implements `IntoOwned`.
+//!
+//! ```
+//! use binary_sv2::{Decodable, Encodable, Str0255};
+//!
+//! #[derive(Debug, PartialEq, Encodable, Decodable)]
+//! struct Greeting<'a> {
+//!     number: u16,
+//!     text: Str0255<'a>,
+//! }
+//!
+//! let bytes = [7, 0, 2, b'h', b'i'];
+//! let greeting = Greeting::from_bytes(&bytes).unwrap();
+//! assert_eq!(greeting.number, 7);
+//! assert_eq!(greeting.to_vec(), bytes);
+//! ```
+
+#[cfg(feature = "prop_test")]
+mod arbitrary;
+#[cfg(feature = "with_serde")]
+mod with_serde;
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -23,11 +44,46 @@ pub fn derive_decodable(input: TokenStream) -> TokenStream {
     expand(&input, decodable)
 }
 
-/// What both derives need to know of a struct.
+/// Implements serde's `Serialize`: a struct of the fields in their order.
+#[cfg(feature = "with_serde")]
+#[proc_macro_derive(Serialize)]
+pub fn derive_serialize(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input, with_serde::serialize)
+}
+
+/// Implements serde's `Deserialize`, borrowing from the input where the fields do.
+#[cfg(feature = "with_serde")]
+#[proc_macro_derive(Deserialize)]
+pub fn derive_deserialize(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input, with_serde::deserialize)
+}
+
+/// Implements proptest's `Arbitrary` for the message that owns its fields: any value in each of them.
+#[cfg(feature = "prop_test")]
+#[proc_macro_derive(Arbitrary)]
+pub fn derive_arbitrary(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input, arbitrary::arbitrary)
+}
+
+/// What the derives need to know of a struct.
 struct Message<'i> {
     input: &'i DeriveInput,
     fields: Vec<&'i Field>,
     lifetime: Option<&'i Lifetime>,
+}
+
+impl Message<'_> {
+    /// The names of the fields as they are on paper, without `r#`.
+    fn field_names(&self) -> Vec<String> {
+        let name = |field: &&Field| {
+            let ident = field.ident.to_token_stream().to_string();
+            ident.strip_prefix("r#").unwrap_or(&ident).to_owned()
+        };
+        self.fields.iter().map(name).collect()
+    }
 }
 
 fn expand(input: &DeriveInput, implement: fn(&Message<'_>) -> Tokens) -> TokenStream {
@@ -106,10 +162,7 @@ fn decodable(message: &Message<'_>) -> Tokens {
     let where_clause = &message.input.generics.where_clause;
     let fields: Vec<_> = message.fields.iter().map(|field| &field.ident).collect();
     let types: Vec<_> = message.fields.iter().map(|field| &field.ty).collect();
-    let field_names = message.fields.iter().map(|field| {
-        let ident = field.ident.to_token_stream().to_string();
-        ident.strip_prefix("r#").unwrap_or(&ident).to_owned()
-    });
+    let field_names = message.field_names();
     let (payload, generics, owned) = match message.lifetime {
         Some(lifetime) => (quote!(#lifetime), quote!(<#lifetime>), quote!(<'static>)),
         None => (quote!('payload), quote!(), quote!()),

@@ -53,7 +53,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use const_sv2::mining::{
-    REQUIRES_EXTENDED_CHANNELS, REQUIRES_STANDARD_JOBS, REQUIRES_WORK_SELECTION,
+    REQUIRES_EXTENDED_CHANNELS, REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS,
+    REQUIRES_VERSION_ROLLING, REQUIRES_WORK_SELECTION,
 };
 
 use crate::accounting::{ShareAccounting, Slice, SliceLimits};
@@ -139,6 +140,11 @@ pub struct ServerFlags {
     pub selects_work: bool,
     /// This server told the client to open no standard channels (REQUIRES_EXTENDED_CHANNELS).
     pub extended_channels_only: bool,
+    /// The client rolls versions and cannot do otherwise (REQUIRES_VERSION_ROLLING).
+    pub rolls_version: bool,
+    /// This server told the client to leave jobs' versions as they are (REQUIRES_FIXED_VERSION): no extended job allows
+    /// otherwise, whatever the work says (MS-18).
+    pub fixed_version: bool,
 }
 
 impl From<&SetupAccepted> for ServerFlags {
@@ -147,6 +153,8 @@ impl From<&SetupAccepted> for ServerFlags {
             standard_jobs_only: setup.has_client_flag(REQUIRES_STANDARD_JOBS),
             selects_work: setup.has_client_flag(REQUIRES_WORK_SELECTION),
             extended_channels_only: setup.has_server_flag(REQUIRES_EXTENDED_CHANNELS),
+            rolls_version: setup.has_client_flag(REQUIRES_VERSION_ROLLING),
+            fixed_version: setup.has_server_flag(REQUIRES_FIXED_VERSION),
         }
     }
 }
@@ -199,6 +207,25 @@ pub struct Ignored {
     pub custom_jobs_refused: u64,
     /// Standard channels that could not be sent a job, as their prefix is not as long as its extranonce.
     pub unfit_jobs: u64,
+}
+
+impl Ignored {
+    /// The requests that were answered with an error, each with its name in metrics and logs. The names never change.
+    pub const fn refused(&self) -> [(&'static str, u64); 3] {
+        [
+            ("update-refused", self.updates_refused),
+            ("open-refused", self.opens_refused),
+            ("custom-job-refused", self.custom_jobs_refused),
+        ]
+    }
+
+    /// What nothing was sent for, each with its name in metrics and logs. The names never change.
+    pub const fn passed_over(&self) -> [(&'static str, u64); 2] {
+        [
+            ("close-of-unknown-channel", self.closes_of_unknown_channels),
+            ("job-does-not-fit-prefix", self.unfit_jobs),
+        ]
+    }
 }
 
 /// The channels of one downstream connection.
@@ -273,6 +300,11 @@ impl<'a> ChannelView<'a> {
 }
 
 impl ServerChannels {
+    /// What setup settled.
+    pub const fn flags(&self) -> ServerFlags {
+        self.flags
+    }
+
     /// No channels yet.
     pub const fn new(config: Arc<ServerConfig>, flags: ServerFlags) -> Self {
         Self {

@@ -3,10 +3,9 @@
 use const_sv2::{COINBASE_RESERVE_LEGACY_WU, COINBASE_RESERVE_SEGWIT_WU};
 use template_distribution_sv2::CoinbaseOutputConstraints;
 
-use crate::block_template::{BlockTemplate, MAX_BLOCK_SIGOPS_COST, MAX_BLOCK_WEIGHT_WU};
-
-/// Weight units per byte outside of witnesses, and sigops cost per signature operation outside of witnesses.
-const WITNESS_SCALE_FACTOR: u64 = 4;
+use crate::block_template::{
+    BlockTemplate, MAX_BLOCK_SIGOPS_COST, MAX_BLOCK_WEIGHT_WU, WITNESS_SCALE_FACTOR,
+};
 
 /// What a client announced with `CoinbaseOutputConstraints` (specification 7.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +56,7 @@ impl Constraints {
         } else {
             COINBASE_RESERVE_LEGACY_WU
         };
-        u64::from(fixed) + WITNESS_SCALE_FACTOR * u64::from(self.additional_size)
+        u64::from(fixed) + u64::from(WITNESS_SCALE_FACTOR) * u64::from(self.additional_size)
     }
 
     /// Sigops cost kept free for the client's outputs.
@@ -66,7 +65,7 @@ impl Constraints {
     /// kept free for them, which costs nothing unless a template is at the limit. What goes beyond a block's limit is
     /// meant as such a cost: then all of the limit is kept free.
     pub fn reserved_sigops_cost(self) -> u64 {
-        let cost = WITNESS_SCALE_FACTOR * u64::from(self.additional_sigops);
+        let cost = u64::from(WITNESS_SCALE_FACTOR) * u64::from(self.additional_sigops);
         cost.min(u64::from(MAX_BLOCK_SIGOPS_COST))
     }
 

@@ -145,6 +145,9 @@ fn short(output: &UpstreamOutput) -> String {
         UpstreamOutput::Event(UpstreamEvent::Foreign { channel_id, frame }) => {
             alloc::format!("foreign frame for {channel_id}: {:?}", frame.payload)
         }
+        UpstreamOutput::Event(UpstreamEvent::EndpointChanged { channel_id }) => {
+            alloc::format!("another endpoint behind {channel_id}")
+        }
         UpstreamOutput::Forward(frame) => alloc::format!("forward {:?}", frame.payload),
         UpstreamOutput::Close(end) => end.to_string(),
     }
@@ -202,7 +205,8 @@ fn names_of_workers_go_along_once_negotiated_and_again_after_another_endpoint() 
 
     let channel_id = CHANNEL;
     scene.says(CommonMessage::from(ChannelEndpointChanged { channel_id }));
-    assert_eq!(scene.told(), ["RequestExtensions"]);
+    let told = ["RequestExtensions", "another endpoint behind 2"];
+    assert_eq!(scene.told(), told);
     assert!(scene.session.is_open(), "shares go on meanwhile");
     scene.says(ExtensionNegotiationMessage::from(success(2)));
     assert_eq!(scene.submit(Some(&worker)), Ok(2));
@@ -404,6 +408,37 @@ fn a_server_that_breaks_its_word_is_left_and_the_reason_has_a_name() {
         );
         assert!(scene.session.poll_timeout().is_none());
     }
+}
+
+#[test]
+fn another_endpoint_behind_no_channel_is_counted_and_changes_nothing() {
+    let mut scene = Scene::working();
+    let channel_id = 4_711;
+    scene.says(CommonMessage::from(ChannelEndpointChanged { channel_id }));
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.session.ignored_frames(), 1);
+    let channel_id = CHANNEL;
+    scene.says(CommonMessage::from(ChannelEndpointChanged { channel_id }));
+    assert_eq!(scene.told(), ["another endpoint behind 2"]);
+    assert_eq!(scene.session.ignored_frames(), 1);
+}
+
+#[test]
+fn who_is_not_strict_counts_what_others_leave_a_server_for() {
+    let mut scene = Scene::working();
+    scene.session.is_strict = false;
+    scene.says(MiningMessage::from(SubmitSharesSuccess {
+        channel_id: CHANNEL,
+        last_sequence_number: 9,
+        new_submits_accepted_count: 9,
+        new_shares_sum: 9,
+    }));
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.session.rejected(ClientReject::UnsentShare), 1);
+    for _ in 0..SILENT_SHARES {
+        scene.submit(None).unwrap();
+    }
+    assert_eq!(scene.session.poll_timeout(), None);
 }
 
 #[test]

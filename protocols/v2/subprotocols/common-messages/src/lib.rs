@@ -8,9 +8,19 @@
 //! let message = CommonMessage::parse(0x01, &payload).unwrap();
 //! assert_eq!(message.kind().name, "SetupConnection.Success");
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `with_serde`: all messages implement serde's `Serialize` and `Deserialize`, see `binary_sv2` for their forms.
+//! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{Decodable, Encodable, Str0255};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::common_messages!(
     binary_sv2::message_enum,
@@ -20,8 +30,16 @@ const_sv2::common_messages!(
     ]
 );
 
+#[cfg(feature = "with_serde")]
+const_sv2::common_messages!(binary_sv2::message_enum_serde, [CommonMessage;]);
+
+#[cfg(feature = "prop_test")]
+const_sv2::common_messages!(binary_sv2::message_enum_arbitrary, [CommonMessage;]);
+
 /// First message of a client on a new connection (specification 3.6.1).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnection<'a> {
     /// Number of the sub-protocol, see `const_sv2::Protocol`.
     pub protocol: u8,
@@ -47,6 +65,8 @@ pub struct SetupConnection<'a> {
 
 /// The server takes the connection (specification 3.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnectionSuccess {
     /// Protocol version of this connection, between the client's bounds.
     pub used_version: u16,
@@ -56,6 +76,8 @@ pub struct SetupConnectionSuccess {
 
 /// The server refuses the connection and closes it (specification 3.6.3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetupConnectionError<'a> {
     /// Every flag that the server does not support; 0 when flags are not the cause.
     pub flags: u32,
@@ -65,6 +87,8 @@ pub struct SetupConnectionError<'a> {
 
 /// An endpoint of the channel changed: extension state of the channel starts anew (specification 3.6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ChannelEndpointChanged {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -72,6 +96,8 @@ pub struct ChannelEndpointChanged {
 
 /// The client should connect to another host or port (specification 3.6.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct Reconnect<'a> {
     /// Host to connect to, empty for the present one.
     pub new_host: Str0255<'a>,

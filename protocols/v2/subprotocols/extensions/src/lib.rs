@@ -12,6 +12,12 @@
 //! assert_eq!(identity.as_bytes(), b"rig-7");
 //! assert_eq!(tlv_fields(trailing).count(), 1);
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `with_serde`: all messages implement serde's `Serialize` and `Deserialize`, see `binary_sv2` for their forms.
+//! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
 extern crate alloc;

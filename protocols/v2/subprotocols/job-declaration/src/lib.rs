@@ -8,9 +8,19 @@
 //! let payload = request.to_vec();
 //! assert_eq!(JobDeclarationMessage::parse(0x50, &payload).unwrap(), request.into());
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `with_serde`: all messages implement serde's `Serialize` and `Deserialize`, see `binary_sv2` for their forms.
+//! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{B016M, B032, B064K, B0255, Decodable, Encodable, Seq064K, Str0255, U256};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::job_declaration_messages!(
     binary_sv2::message_enum,
@@ -20,8 +30,16 @@ const_sv2::job_declaration_messages!(
     ]
 );
 
+#[cfg(feature = "with_serde")]
+const_sv2::job_declaration_messages!(binary_sv2::message_enum_serde, [JobDeclarationMessage;]);
+
+#[cfg(feature = "prop_test")]
+const_sv2::job_declaration_messages!(binary_sv2::message_enum_arbitrary, [JobDeclarationMessage;]);
+
 /// Asks for a token (specification 6.4.2).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct AllocateMiningJobToken<'a> {
     /// Who asks; UTF-8 is recommended, not required.
     pub user_identifier: Str0255<'a>,
@@ -31,6 +49,8 @@ pub struct AllocateMiningJobToken<'a> {
 
 /// Grants a token and the outputs that pay the pool (specification 6.4.3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct AllocateMiningJobTokenSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -42,6 +62,8 @@ pub struct AllocateMiningJobTokenSuccess<'a> {
 
 /// Asks for transactions that the server does not know (specification 6.4.7).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ProvideMissingTransactions<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -51,6 +73,8 @@ pub struct ProvideMissingTransactions<'a> {
 
 /// Hands over the transactions asked for (specification 6.4.8).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct ProvideMissingTransactionsSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -60,6 +84,8 @@ pub struct ProvideMissingTransactionsSuccess<'a> {
 
 /// Declares a block to be mined (specification 6.4.4).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJob<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -79,6 +105,8 @@ pub struct DeclareMiningJob<'a> {
 
 /// Accepts the declaration (specification 6.4.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJobSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -88,6 +116,8 @@ pub struct DeclareMiningJobSuccess<'a> {
 
 /// Refuses the declaration (specification 6.4.6).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct DeclareMiningJobError<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -99,6 +129,8 @@ pub struct DeclareMiningJobError<'a> {
 
 /// A block was found on a declared job (specification 6.4.9).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct PushSolution<'a> {
     /// The full extranonce, prefix included.
     pub extranonce: B032<'a>,

@@ -16,9 +16,19 @@
 //! let payload = share.to_vec();
 //! assert_eq!(MiningMessage::parse(0x1b, &payload).unwrap(), MiningMessage::SubmitSharesExtended(share));
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `with_serde`: all messages implement serde's `Serialize` and `Deserialize`, see `binary_sv2` for their forms.
+//! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{B032, B064K, B0255, Decodable, Encodable, Seq064K, Seq0255, Str0255, U256};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::mining_messages!(
     binary_sv2::message_enum,
@@ -28,8 +38,16 @@ const_sv2::mining_messages!(
     ]
 );
 
+#[cfg(feature = "with_serde")]
+const_sv2::mining_messages!(binary_sv2::message_enum_serde, [MiningMessage;]);
+
+#[cfg(feature = "prop_test")]
+const_sv2::mining_messages!(binary_sv2::message_enum_arbitrary, [MiningMessage;]);
+
 /// Asks for a standard channel (specification 5.3.2).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct OpenStandardMiningChannel<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -43,6 +61,8 @@ pub struct OpenStandardMiningChannel<'a> {
 
 /// Grants a standard channel (specification 5.3.3).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct OpenStandardMiningChannelSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -58,6 +78,8 @@ pub struct OpenStandardMiningChannelSuccess<'a> {
 
 /// Refuses a channel (specification 5.3.6).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct OpenMiningChannelError<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -67,6 +89,8 @@ pub struct OpenMiningChannelError<'a> {
 
 /// Asks for an extended channel (specification 5.3.4).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct OpenExtendedMiningChannel<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -82,6 +106,8 @@ pub struct OpenExtendedMiningChannel<'a> {
 
 /// Grants an extended channel (specification 5.3.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct OpenExtendedMiningChannelSuccess<'a> {
     /// Chosen by the client, echoed in the answer.
     pub request_id: u32,
@@ -99,6 +125,8 @@ pub struct OpenExtendedMiningChannelSuccess<'a> {
 
 /// Work for a standard channel (specification 5.3.15).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct NewMiningJob {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -114,6 +142,8 @@ pub struct NewMiningJob {
 
 /// The client's hash rate or wanted target changed (specification 5.3.7).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct UpdateChannel {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -125,6 +155,8 @@ pub struct UpdateChannel {
 
 /// Refuses an `UpdateChannel` (specification 5.3.8).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct UpdateChannelError<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -134,6 +166,8 @@ pub struct UpdateChannelError<'a> {
 
 /// Ends a channel, or all channels of a group (specification 5.3.9).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct CloseChannel<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -143,6 +177,8 @@ pub struct CloseChannel<'a> {
 
 /// A new extranonce prefix for jobs sent after it (specification 5.3.10).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetExtranoncePrefix<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -152,6 +188,8 @@ pub struct SetExtranoncePrefix<'a> {
 
 /// A share of a standard channel (specification 5.3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SubmitSharesStandard {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -169,6 +207,8 @@ pub struct SubmitSharesStandard {
 
 /// A share of an extended channel (specification 5.3.12).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SubmitSharesExtended<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -188,6 +228,8 @@ pub struct SubmitSharesExtended<'a> {
 
 /// Acknowledges a batch of shares (specification 5.3.13).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SubmitSharesSuccess {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -201,6 +243,8 @@ pub struct SubmitSharesSuccess {
 
 /// Rejects one share (specification 5.3.14).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SubmitSharesError<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -212,6 +256,8 @@ pub struct SubmitSharesError<'a> {
 
 /// Work for an extended or group channel (specification 5.3.16).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct NewExtendedMiningJob<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -233,6 +279,8 @@ pub struct NewExtendedMiningJob<'a> {
 
 /// The block to build on, and the job to start with (specification 5.3.17).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetNewPrevHash {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -248,6 +296,8 @@ pub struct SetNewPrevHash {
 
 /// A new target for future jobs; active jobs keep theirs (specification 5.3.21).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetTarget {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -257,6 +307,8 @@ pub struct SetTarget {
 
 /// A job that the client made (specification 5.3.18).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetCustomMiningJob<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -288,6 +340,8 @@ pub struct SetCustomMiningJob<'a> {
 
 /// The pool commits to reward the job (specification 5.3.19).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetCustomMiningJobSuccess {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -299,6 +353,8 @@ pub struct SetCustomMiningJobSuccess {
 
 /// The pool refuses the job (specification 5.3.20).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetCustomMiningJobError<'a> {
     /// Channel within the connection.
     pub channel_id: u32,
@@ -310,6 +366,8 @@ pub struct SetCustomMiningJobError<'a> {
 
 /// Puts channels into a group (specification 5.3.22).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetGroupChannel<'a> {
     /// Group channel that the channel belongs to.
     pub group_channel_id: u32,

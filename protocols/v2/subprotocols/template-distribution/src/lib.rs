@@ -11,9 +11,19 @@
 //! let payload = constraints.to_vec();
 //! assert_eq!(TemplateDistributionMessage::parse(0x70, &payload).unwrap(), constraints.into());
 //! ```
+//!
+//! # Features
+//!
+//! - `core` (default): nothing more; our own codec is always there.
+//! - `with_serde`: all messages implement serde's `Serialize` and `Deserialize`, see `binary_sv2` for their forms.
+//! - `prop_test`: all messages implement proptest's `Arbitrary`; brings the standard library.
 #![no_std]
 
+#[cfg(feature = "prop_test")]
+use binary_sv2::Arbitrary;
 use binary_sv2::{B016M, B064K, B0255, Decodable, Encodable, Seq064K, Seq0255, Str0255, U256};
+#[cfg(feature = "with_serde")]
+use binary_sv2::{Deserialize, Serialize};
 
 const_sv2::template_distribution_messages!(
     binary_sv2::message_enum,
@@ -23,8 +33,16 @@ const_sv2::template_distribution_messages!(
     ]
 );
 
+#[cfg(feature = "with_serde")]
+const_sv2::template_distribution_messages!(binary_sv2::message_enum_serde, [TemplateDistributionMessage;]);
+
+#[cfg(feature = "prop_test")]
+const_sv2::template_distribution_messages!(binary_sv2::message_enum_arbitrary, [TemplateDistributionMessage;]);
+
 /// What the client will add to the coinbase (specification 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct CoinbaseOutputConstraints {
     /// Bytes that the client's outputs will take in the coinbase.
     pub coinbase_output_max_additional_size: u32,
@@ -34,6 +52,8 @@ pub struct CoinbaseOutputConstraints {
 
 /// A block template (specification 7.2).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct NewTemplate<'a> {
     /// Number of the template, strictly increasing.
     pub template_id: u64,
@@ -61,6 +81,8 @@ pub struct NewTemplate<'a> {
 
 /// A new chain tip, and the template to start with (specification 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SetNewPrevHash {
     /// Number of the template, strictly increasing.
     pub template_id: u64,
@@ -76,6 +98,8 @@ pub struct SetNewPrevHash {
 
 /// Asks for the transactions of a template (specification 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct RequestTransactionData {
     /// Number of the template, strictly increasing.
     pub template_id: u64,
@@ -83,6 +107,8 @@ pub struct RequestTransactionData {
 
 /// The transactions of a template (specification 7.5).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct RequestTransactionDataSuccess<'a> {
     /// Number of the template, strictly increasing.
     pub template_id: u64,
@@ -94,6 +120,8 @@ pub struct RequestTransactionDataSuccess<'a> {
 
 /// Refuses the transactions of a template (specification 7.6).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct RequestTransactionDataError<'a> {
     /// Number of the template, strictly increasing.
     pub template_id: u64,
@@ -103,6 +131,8 @@ pub struct RequestTransactionDataError<'a> {
 
 /// A block was found on a template (specification 7.7).
 #[derive(Clone, Debug, PartialEq, Encodable, Decodable)]
+#[cfg_attr(feature = "with_serde", derive(Deserialize, Serialize))]
+#[cfg_attr(feature = "prop_test", derive(Arbitrary))]
 pub struct SubmitSolution<'a> {
     /// Number of the template, strictly increasing.
     pub template_id: u64,

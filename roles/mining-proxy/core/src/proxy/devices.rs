@@ -23,9 +23,9 @@ use super::shares::Upward;
 use super::{Proxy, Wake};
 use crate::device::{Device, DeviceEvent, DeviceId, DeviceOutput, DeviceShare, MAX_WAITING_OPENS};
 use crate::leaf::{Given, Leaf, OpenLeaf};
-use crate::link::{LinkId, Sent};
+use crate::link::{Link, LinkId, Sent};
 use crate::miner::{ChannelRef, Face, Miner, MinerId, Source};
-use crate::snapshot::{add_counts, count_code};
+use crate::snapshot::{add_counts, add_not_done, count_code};
 
 impl Proxy {
     /// A device has connected. `None` when there are too many, or when the program ends: close its connection.
@@ -34,7 +34,13 @@ impl Proxy {
         if is_full || self.is_draining {
             return None;
         }
-        let device = Device::new(self.device_terms.clone(), now);
+        // It may come to work for any of those in use.
+        let used = self.used.iter().filter_map(|id| self.links.get(id));
+        let terms = match { used }.any(Link::has_fixed_version) {
+            true => &self.device_terms.fixed_version,
+            false => &self.device_terms.usual,
+        };
+        let device = Device::new(terms.clone(), now);
         Some(self.devices.insert(device))
     }
 
@@ -93,6 +99,7 @@ impl Proxy {
         let Some(device) = self.devices.remove(id) else {
             return;
         };
+        add_not_done(&mut self.totals.not_done, device.session());
         for (leaf, _) in device.waiting {
             self.leaf_closed(leaf, now);
         }
@@ -370,6 +377,9 @@ impl Proxy {
         let Some((given, payout_work)) = self.payout_work(work) else {
             return self.dismiss_leaf(id, now);
         };
+        if self.is_version_fixed(work, given.channel.link) && !self.keeps_version(id) {
+            return self.dismiss_leaf(id, now);
+        }
         let Some(leaf) = self.miners.leaf_mut(id) else {
             return;
         };
@@ -395,6 +405,30 @@ impl Proxy {
             }
         });
         self.look_at_leaf(id, now);
+    }
+
+    /// Whether the version of this work has to be left as it is, as its upstream said at setup or says with each job.
+    fn is_version_fixed(&mut self, work: &ChannelWork, link: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(&link) else {
+            return false;
+        };
+        link.gave_fixed_version |= work.work().version_mask() == 0;
+        link.has_fixed_version()
+    }
+
+    /// Whether a leaf leaves the versions of jobs as they are. One that was told so at setup does, and one that is told with
+    /// each job and has not said that it cannot. For the others the connection ends: at the next setup they hear it (MS-16
+    /// to MS-18).
+    fn keeps_version(&self, id: MinerId) -> bool {
+        let Some(leaf) = self.miners.leaf(id) else {
+            return true;
+        };
+        let device = self.devices.find(leaf.device);
+        let flags = device.and_then(|device| Some(device.session().channels()?.flags()));
+        let Some(flags) = flags else {
+            return true;
+        };
+        flags.fixed_version || !flags.rolls_version && !leaf.is_standard()
     }
 
     /// Work as devices get it, and where it comes from. `None` when the channel is gone, or when it cannot be handed on.
@@ -632,17 +666,7 @@ impl Proxy {
         frame: &ForwardedFrame,
         now: Now,
     ) -> bool {
-        let channel = self
-            .links
-            .get(&link)
-            .and_then(|link| link.channels.get(&channel_id));
-        let Some(owner) = channel.and_then(|channel| channel.owner) else {
-            return false;
-        };
-        let here = Source::Own(ChannelRef { link, channel_id });
-        let miner = self.miners.find(owner);
-        let is_endpoint = miner.is_some_and(|miner| miner.source == here);
-        let Some((device, own_id)) = self.place_of(owner).filter(|_| is_endpoint) else {
+        let Some((owner, device, own_id)) = self.endpoint_of(link, channel_id) else {
             return false;
         };
         if let Some(leaf) = self.miners.leaf_mut(owner) {
@@ -653,6 +677,32 @@ impl Proxy {
             device.act(now, |session| session.forward(forwarded));
         });
         true
+    }
+
+    /// Further up another endpoint stands behind a channel. If it is a device's, and frames of unknown extensions have
+    /// passed, the device hears of it, as of any other endpoint (CM-16).
+    pub(super) fn endpoint_changed(&mut self, link: LinkId, channel_id: u32, now: Now) {
+        let Some((owner, device, own_id)) = self.endpoint_of(link, channel_id) else {
+            return;
+        };
+        let leaf = self.miners.leaf_mut(owner);
+        let had_foreign = leaf.is_some_and(|leaf| std::mem::take(&mut leaf.has_foreign));
+        if had_foreign {
+            self.act_on_device(device, now, |device| {
+                device.act(now, |session| session.endpoint_changed(own_id));
+            });
+        }
+    }
+
+    /// The leaf that a channel upstream is handed on to, its device, and the channel there. `None` where the channel ends
+    /// here, or its leaf mines elsewhere by now.
+    fn endpoint_of(&self, link: LinkId, channel_id: u32) -> Option<(MinerId, DeviceId, u32)> {
+        let channel = self.links.get(&link)?.channels.get(&channel_id)?;
+        let owner = channel.owner?;
+        let here = Source::Own(ChannelRef { link, channel_id });
+        let miner = self.miners.find(owner)?;
+        let (device, own_id) = self.place_of(owner).filter(|_| miner.source == here)?;
+        Some((owner, device, own_id))
     }
 }
 
@@ -670,6 +720,7 @@ const fn refusal(message: &ServerMessage) -> Option<&Str0255<'static>> {
     match message {
         ServerMessage::OpenMiningChannelError(message) => Some(&message.error_code),
         ServerMessage::UpdateChannelError(message) => Some(&message.error_code),
+        ServerMessage::SetCustomMiningJobError(message) => Some(&message.error_code),
         _ => None,
     }
 }

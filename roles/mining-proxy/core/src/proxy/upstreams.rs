@@ -85,6 +85,7 @@ impl Proxy {
             flags: 0,
             extensions,
             answer_timeout: self.config.answer_timeout,
+            is_strict: true,
         };
         link.session = Some(UpstreamSession::new(terms, now));
         self.take_session_outputs(id, now);
@@ -189,8 +190,24 @@ impl Proxy {
                     session.ignore_frame();
                 }
             }
+            UpstreamEvent::EndpointChanged { channel_id } => {
+                self.count_endpoint_changed(id);
+                self.endpoint_changed(id, channel_id, now);
+            }
             UpstreamEvent::Reconnect { host, port } => self.move_elsewhere(id, host, port, now),
             UpstreamEvent::Channel(event) => self.handle_channel(id, event, now),
+        }
+    }
+
+    fn count_endpoint_changed(&mut self, id: LinkId) {
+        let upstream = self.links.get(&id).map(|link| link.upstream);
+        let Some((upstream, counts)) = upstream.and_then(|at| Some((at, self.counts(at)?))) else {
+            return;
+        };
+        counts.endpoints_changed += 1;
+        let count = counts.endpoints_changed;
+        if count.is_power_of_two() {
+            self.note(Note::EndpointChanged { upstream, count });
         }
     }
 

@@ -193,6 +193,7 @@ impl Device {
             UpstreamEvent::Ready => {}
             UpstreamEvent::Foreign { frame, .. } => self.foreign.push(frame),
             UpstreamEvent::Reconnect { .. } => self.reconnects += 1,
+            UpstreamEvent::EndpointChanged { .. } => {}
             UpstreamEvent::Channel(event) => match event {
                 ClientEvent::Opened { channel_id, .. } => self.opened.push(channel_id),
                 ClientEvent::OpenRefused { error_code, .. } => {

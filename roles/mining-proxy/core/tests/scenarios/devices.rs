@@ -5,6 +5,7 @@ mod moves;
 mod opening;
 mod shares;
 mod terms;
+mod versions;
 
 use mining_proxy_core::ChannelMode;
 use roles_logic_sv2::channels::ChannelKind;

@@ -281,6 +281,10 @@ fn extensions_are_asked_for_again_when_the_endpoint_has_changed() {
         world.upstreams[0].say(link, CommonMessage::from(changed));
         world.run();
         assert_eq!(world.upstreams[0].extension_requests, requests + 1);
+        assert_eq!(world.snapshot().upstreams[0].endpoints_changed, 1);
+        let (upstream, count) = (0, 1);
+        let note = Note::EndpointChanged { upstream, count };
+        assert!(world.notes.contains(&note), "{mode:?}");
         world.mine(miner);
         let workers = &world.upstreams[0].workers;
         assert_eq!(

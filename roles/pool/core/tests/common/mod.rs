@@ -59,10 +59,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     fn new(config: &PoolConfig) -> Self {
-        let constraints = CoinbaseOutputConstraints {
-            coinbase_output_max_additional_size: config.payouts.max_outputs_len() as u32,
-            coinbase_output_max_additional_sigops: config.payouts.max_outputs_sigops() as u16,
-        };
+        let constraints = config.payouts.constraints();
         let mut client = TemplateClient::new(constraints);
         client.handle_connected();
         client.poll_output().unwrap();

@@ -52,8 +52,8 @@ impl Protocol for Sv1 {
             ..LineOptions::client()
         };
         // Nothing secret is sent, and who is loaded is on this side's word.
-        let tls = TlsClient::believing_anyone();
-        Ok(connect_lines(&self.endpoint, &tls, options).await?)
+        let tls = self.endpoint.is_tls.then(TlsClient::believing_anyone);
+        Ok(connect_lines(&self.endpoint, tls.as_ref(), options).await?)
     }
 
     async fn open(

@@ -196,7 +196,7 @@ impl Rules for Sv1Miner {
         self.handle_found(share, now).is_ok()
     }
 
-    fn handle_stop(&mut self) {
+    fn handle_stop(&mut self, _: Now) {
         self.handle_stop();
     }
 

@@ -1,21 +1,22 @@
-//! Mining on a channel. Channels, jobs and targets follow the rules of [`ClientChannels`]; this decides what the connection
-//! is for: one channel, mined on until it ends.
+//! Mining on a channel. Connection, channels, jobs and targets follow the rules of [`UpstreamSession`]; this decides what the
+//! connection is for: one channel, mined on until it ends.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use binary_sv2::{IntoOwned, Str0255};
-use common_messages_sv2::CommonMessage;
-use const_sv2::Protocol;
-use const_sv2::mining::{REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS};
+use binary_sv2::Str0255;
+use const_sv2::mining::REQUIRES_STANDARD_JOBS;
 use mining_sv2::MiningMessage;
 use roles_logic_sv2::channels::ChannelKind;
 use roles_logic_sv2::channels::client::{
-    ClientChannels, ClientError, ClientEvent, ClientReject, OpenTerms, ShareCounts, Submission,
+    ClientError, ClientEvent, ClientReject, OpenTerms, ShareCounts,
 };
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::messages::{AnyMessage, Peer, Router};
-use roles_logic_sv2::setup::{Endpoint, SetupRequest};
+use roles_logic_sv2::messages::AnyMessage;
+use roles_logic_sv2::setup::Endpoint;
+use roles_logic_sv2::upstream::{
+    UpstreamEnd, UpstreamEvent, UpstreamOutput, UpstreamSession, UpstreamTerms,
+};
 
 use super::{ANSWER_TIMEOUT, End, News, Output, Rules, WORK_TIMEOUT, text};
 use crate::task::Task;
@@ -46,13 +47,10 @@ enum Phase {
 #[derive(Debug)]
 pub struct Miner {
     terms: MinerTerms,
-    request: SetupRequest,
-    router: Router,
+    session: UpstreamSession,
     phase: Phase,
-    deadline: Option<Instant>,
-    channels: ClientChannels,
-    may_roll_version: bool,
-    ignored_frames: u64,
+    /// When there has to be work.
+    work_due: Option<Instant>,
     outputs: VecDeque<Output<AnyMessage<'static>>>,
 }
 
@@ -63,121 +61,123 @@ impl Miner {
             ChannelKind::Standard => REQUIRES_STANDARD_JOBS,
             ChannelKind::Extended => 0,
         };
-        let request = SetupRequest::mining(flags);
-        let first: CommonMessage<'static> = request.message(&terms.endpoint).into();
-        Self {
+        let upstream = UpstreamTerms {
+            endpoint: terms.endpoint.clone(),
+            flags,
+            extensions: Vec::new(),
+            answer_timeout: ANSWER_TIMEOUT,
+            // It mines at servers under test too, for whatever they still give work for.
+            is_strict: false,
+        };
+        let mut miner = Self {
             terms,
-            request,
-            router: Router::new(Protocol::MINING, Peer::Server),
+            session: UpstreamSession::new(upstream, now),
             phase: Phase::Setup,
-            deadline: Some(now.instant + ANSWER_TIMEOUT),
-            channels: ClientChannels::new(),
-            may_roll_version: true,
-            ignored_frames: 0,
-            outputs: VecDeque::from([Output::Send(first.into())]),
-        }
+            work_due: None,
+            outputs: VecDeque::new(),
+        };
+        miner.settle(now);
+        miner
     }
 
     /// Takes a frame of the server; `extension_type` includes the channel bit. One of an unknown kind is counted and
     /// discarded (FR-17, FR-18).
     pub fn handle_frame(&mut self, extension_type: u16, msg_type: u8, payload: &[u8], now: Now) {
-        match self.router.route(extension_type, msg_type, payload) {
-            Ok(routed) => self.handle_message(&routed.message, now),
-            Err(error) if error.is_ignored() => self.ignored_frames += 1,
-            Err(error) => self.end(error.into()),
-        }
+        self.with_session(now, |session| {
+            session.handle_frame(extension_type, msg_type, payload, now);
+        });
     }
 
     /// Takes a message of the server.
     pub fn handle_message(&mut self, message: &AnyMessage<'_>, now: Now) {
-        match (self.phase, message) {
-            (Phase::Closed, _) => {}
-            (Phase::Setup, AnyMessage::Common(message)) => self.handle_setup(message, now),
-            (_, AnyMessage::Common(CommonMessage::Reconnect(message))) => {
-                self.end(End::Reconnect {
-                    host: message.new_host.as_str().unwrap_or("?").to_owned(),
-                    port: message.new_port,
-                    wait: Duration::ZERO,
-                })
-            }
-            // There is no extension whose state would have to be forgotten (CM-17).
-            (_, AnyMessage::Common(CommonMessage::ChannelEndpointChanged(_))) => {}
-            (Phase::Opening | Phase::Mining(_), AnyMessage::Mining(message)) => {
-                self.handle_mining(message, now);
-            }
-            (_, other) => self.end(End::OutOfOrder {
-                message: other.kind().name,
-            }),
-        }
+        self.with_session(now, |session| session.handle_message(message, now));
     }
 
-    fn handle_setup(&mut self, message: &CommonMessage<'_>, now: Now) {
-        match message {
-            CommonMessage::SetupConnectionSuccess(message) => {
-                match self.request.handle_success(message) {
-                    Ok(accepted) => {
-                        self.may_roll_version = !accepted.has_server_flag(REQUIRES_FIXED_VERSION);
-                        self.open(now);
-                    }
-                    Err(error) => self.end(error.into()),
-                }
-            }
-            CommonMessage::SetupConnectionError(message) => self.end(End::SetupRefused {
-                code: text(&message.error_code),
-                flags: message.flags,
-            }),
-            other => self.end(End::OutOfOrder {
-                message: other.kind().name,
-            }),
+    fn with_session(&mut self, now: Now, act: impl FnOnce(&mut UpstreamSession)) {
+        if self.phase == Phase::Closed {
+            return;
         }
-    }
-
-    fn open(&mut self, now: Now) {
-        let identity = self.terms.user_identity.clone();
-        let request: Result<MiningMessage<'static>, ClientError> = match self.terms.kind {
-            ChannelKind::Standard => self
-                .channels
-                .open_standard(identity, self.terms.open)
-                .map(Into::into),
-            ChannelKind::Extended => self
-                .channels
-                .open_extended(identity, self.terms.open)
-                .map(Into::into),
-        };
-        let Ok(request) = request else {
-            return self.end(End::NoChannel);
-        };
-        self.phase = Phase::Opening;
-        self.deadline = Some(now.instant + ANSWER_TIMEOUT);
-        self.outputs.push_back(Output::Send(request.into()));
-    }
-
-    fn handle_mining(&mut self, message: &MiningMessage<'_>, now: Now) {
-        // A reject is counted by the channels and changes nothing; what it leaves us without is seen below.
-        let handled = self.channels.handle_message(message, now);
-        while let Some(event) = self.channels.poll_output() {
-            self.handle_event(event);
-        }
+        let unknown_jobs = self.rejected(ClientReject::UnknownJob);
+        act(&mut self.session);
+        self.settle(now);
         match self.phase {
-            Phase::Opening if is_lasting(handled) => self.end(End::NoChannel),
+            Phase::Opening if self.has_unsound_channel() => self.end(End::NoChannel),
             Phase::Mining(channel_id) => {
-                if handled == Err(ClientReject::UnknownJob) {
+                if self.rejected(ClientReject::UnknownJob) > unknown_jobs {
                     self.outputs.push_back(Output::Assign(None));
                 }
-                self.deadline = match self.channels.work(channel_id) {
+                self.work_due = match self.session.channels().work(channel_id) {
                     Some(_) => None,
-                    None => self.deadline.or(Some(now.instant + WORK_TIMEOUT)),
+                    None => self.work_due.or(Some(now.instant + WORK_TIMEOUT)),
                 };
             }
             _ => {}
         }
     }
 
-    fn handle_event(&mut self, event: ClientEvent) {
+    /// Whether the answer to the request for a channel leaves us without one.
+    fn has_unsound_channel(&self) -> bool {
+        let reasons = [ClientReject::BadExtranonceSize, ClientReject::IdInUse];
+        reasons.iter().any(|reason| self.rejected(*reason) > 0)
+    }
+
+    /// Carries out what the session wants done.
+    fn settle(&mut self, now: Now) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                UpstreamOutput::Send(message) => self.send(message),
+                UpstreamOutput::Share(share) => {
+                    self.send(MiningMessage::from(share.message).into());
+                }
+                UpstreamOutput::StandardShare(share) => {
+                    self.send(MiningMessage::from(share).into());
+                }
+                UpstreamOutput::Event(event) => self.handle_event(event, now),
+                UpstreamOutput::Close(end) => self.end(end.into()),
+                // Nobody stands behind this miner.
+                UpstreamOutput::Forward(_) => {}
+            }
+        }
+    }
+
+    fn send(&mut self, message: AnyMessage<'static>) {
+        if self.phase != Phase::Closed {
+            self.outputs.push_back(Output::Send(message));
+        }
+    }
+
+    fn handle_event(&mut self, event: UpstreamEvent, now: Now) {
+        match event {
+            UpstreamEvent::Ready => self.open(now),
+            UpstreamEvent::Channel(event) => self.handle_channel(event),
+            UpstreamEvent::Foreign { .. } => self.session.ignore_frame(),
+            // There is no extension whose state would have to be forgotten (CM-17).
+            UpstreamEvent::EndpointChanged { .. } => {}
+            UpstreamEvent::Reconnect { host, port } => self.end(End::Reconnect {
+                host,
+                port,
+                wait: Duration::ZERO,
+            }),
+        }
+    }
+
+    fn open(&mut self, now: Now) {
+        let identity = self.terms.user_identity.clone();
+        let terms = self.terms.open;
+        let asked = match self.terms.kind {
+            ChannelKind::Standard => self.session.open_standard(identity, terms, now),
+            ChannelKind::Extended => self.session.open_extended(identity, terms, now),
+        };
+        match asked {
+            Ok(_) => self.phase = Phase::Opening,
+            Err(_) => self.end(End::NoChannel),
+        }
+    }
+
+    fn handle_channel(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Opened { channel_id, .. } => {
                 self.phase = Phase::Mining(channel_id);
-                self.deadline = None;
                 self.tell(News::Welcome);
             }
             ClientEvent::OpenRefused { error_code, .. } => {
@@ -186,8 +186,9 @@ impl Miner {
                 });
             }
             ClientEvent::WorkChanged { channel_id } => {
-                let work = self.channels.work(channel_id).cloned();
-                let task = work.map(|work| Task::sv2(work, self.may_roll_version));
+                let may_roll_version = !self.session.has_fixed_version();
+                let work = self.session.channels().work(channel_id).cloned();
+                let task = work.map(|work| Task::sv2(work, may_roll_version));
                 let source = task.map(|task| WorkSource::new(task, 0));
                 self.outputs.push_back(Output::Assign(source));
             }
@@ -196,7 +197,6 @@ impl Miner {
                     reason: text(&reason_code),
                 });
             }
-            ClientEvent::Send(message) => self.outputs.push_back(Output::Send(message.into())),
             ClientEvent::Acknowledged(message) => {
                 self.tell(News::Acknowledged(
                     message.new_submits_accepted_count.into(),
@@ -205,8 +205,8 @@ impl Miner {
             ClientEvent::Rejected { error_code, .. } => self.tell(News::Rejected {
                 reason: text(&error_code),
             }),
-            // We ask for no update.
-            ClientEvent::UpdateRefused { .. } => {}
+            // The session sends what its channels want sent, and we ask for no update.
+            ClientEvent::Send(_) | ClientEvent::UpdateRefused { .. } => {}
         }
     }
 
@@ -218,42 +218,35 @@ impl Miner {
     ///
     /// # Errors
     /// Why it is not submitted, for a counter: usually it was found on a job that a new tip has just ended.
-    pub fn handle_found(&mut self, share: &FoundShare) -> Result<(), ClientError> {
+    pub fn handle_found(&mut self, share: &FoundShare, now: Now) -> Result<(), ClientError> {
         let Task::Sv2 { work, .. } = &share.task else {
             // Of another connection, which has ended.
             return Err(ClientError::NotOpen);
         };
-        let submission = self.channels.submit(work, &share.found())?;
-        let message: MiningMessage<'static> = match submission {
-            Submission::Standard(message) => message.into(),
-            Submission::Extended(message) => message.into_owned().into(),
-        };
-        self.outputs.push_back(Output::Send(message.into()));
+        if self.phase == Phase::Closed {
+            return Err(ClientError::NotOpen);
+        }
+        self.session.submit(work, &share.found(), None, now)?;
+        self.settle(now);
         Ok(())
     }
 
     /// Ends mining in good order: the server learns that the channel is free (MC-9).
-    pub fn handle_stop(&mut self) {
+    pub fn handle_stop(&mut self, now: Now) {
         if let Phase::Mining(channel_id) = self.phase {
             let reason = "miner stopped".try_into().unwrap_or_default();
-            if let Ok(message) = self.channels.close(channel_id, reason) {
-                self.outputs
-                    .push_back(Output::Send(MiningMessage::from(message).into()));
-            }
+            // A channel that the server has closed already needs no word.
+            let _: Result<(), ClientError> = self.session.close_channel(channel_id, reason);
+            self.settle(now);
         }
         self.end(End::Stopped);
     }
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= now.instant)
-        {
-            self.end(match self.phase {
-                Phase::Mining(_) => End::NoWork,
-                _ => End::NoAnswer,
-            });
+        self.with_session(now, |session| session.handle_timeout(now));
+        if self.work_due.is_some_and(|due| due <= now.instant) {
+            self.end(End::NoWork);
         }
     }
 
@@ -263,15 +256,20 @@ impl Miner {
     }
 
     /// When to call [`Self::handle_timeout`].
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        let due = [self.session.poll_timeout(), self.work_due];
+        due.into_iter().flatten().min()
     }
 
     /// What became of the shares of the open channel.
     pub fn counts(&self) -> ShareCounts {
         match self.phase {
             Phase::Mining(channel_id) => self
-                .channels
+                .session
+                .channels()
                 .channel(channel_id)
                 .map(|c| *c.counts())
                 .unwrap_or_default(),
@@ -281,20 +279,33 @@ impl Miner {
 
     /// Messages of the server that changed nothing, by reason.
     pub fn rejected(&self, reason: ClientReject) -> u64 {
-        self.channels.rejected(reason)
+        self.session.rejected(reason)
     }
 
-    /// Frames of an unknown extension or message type.
+    /// Frames of an unknown extension or message type, and answers to nothing.
     pub const fn ignored_frames(&self) -> u64 {
-        self.ignored_frames
+        self.session.ignored_frames()
     }
 
     fn end(&mut self, end: End) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
-            self.deadline = None;
+            self.work_due = None;
             self.outputs
                 .extend([Output::Assign(None), Output::Close(end)]);
+        }
+    }
+}
+
+impl From<UpstreamEnd> for End {
+    fn from(end: UpstreamEnd) -> Self {
+        match end {
+            UpstreamEnd::SetupRefused { code, flags } => Self::SetupRefused { code, flags },
+            UpstreamEnd::Setup(error) => Self::Setup(error),
+            UpstreamEnd::NoAnswer => Self::NoAnswer,
+            UpstreamEnd::Frame(error) => Self::Frame(error),
+            UpstreamEnd::OutOfOrder { message } => Self::OutOfOrder { message },
+            other => Self::Left(other),
         }
     }
 }
@@ -303,27 +314,19 @@ impl Rules for Miner {
     const CHECK: &'static str = "check that the server speaks Stratum V2 on this port, and whether it wants \
                                  encryption; Stratum V1 is stratum+tcp://";
 
-    fn handle_find(&mut self, share: &FoundShare, _: Now) -> bool {
-        self.handle_found(share).is_ok()
+    fn handle_find(&mut self, share: &FoundShare, now: Now) -> bool {
+        self.handle_found(share, now).is_ok()
     }
 
-    fn handle_stop(&mut self) {
-        self.handle_stop();
+    fn handle_stop(&mut self, now: Now) {
+        self.handle_stop(now);
     }
 
     fn anomalies(&self) -> Vec<(String, u64)> {
         let rejects = ClientReject::ALL.map(|reason| (reason.to_string(), self.rejected(reason)));
-        let ignored = ("unknown frame".to_owned(), self.ignored_frames);
+        let ignored = ("unknown frame".to_owned(), self.ignored_frames());
         rejects.into_iter().chain([ignored]).collect()
     }
-}
-
-/// Whether this answer to the request for a channel leaves us without one.
-fn is_lasting(handled: Result<(), ClientReject>) -> bool {
-    matches!(
-        handled,
-        Err(ClientReject::BadExtranonceSize | ClientReject::IdInUse)
-    )
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub struct ExtendedJob {
     pub job_id: u32,
     /// Earliest block time in Unix seconds; absent for a future job.
     pub min_ntime: Option<u32>,
+    /// Whether the client may roll the version: never where the work does not allow it.
+    pub version_rolling_allowed: bool,
     /// The work.
     pub job: Arc<Job>,
 }
@@ -47,7 +49,7 @@ impl Encodable for ExtendedJob {
         self.job_id.encode(writer)?;
         self.min_ntime.encode(writer)?;
         job.version().encode(writer)?;
-        job.version_rolling_allowed().encode(writer)?;
+        self.version_rolling_allowed.encode(writer)?;
         let path = job.merkle_path();
         let path = path.get(..MAX_PATH_LEN).unwrap_or(path);
         (path.len() as u8).encode(writer)?;

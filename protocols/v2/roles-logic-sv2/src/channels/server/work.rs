@@ -314,10 +314,13 @@ impl ServerChannels {
             return;
         } else {
             let job = entry.job.clone();
+            let version_rolling_allowed =
+                job.version_rolling_allowed() && !self.flags.fixed_version;
             self.send(ExtendedJob {
                 channel_id,
                 job_id,
                 min_ntime,
+                version_rolling_allowed,
                 job,
             });
         }

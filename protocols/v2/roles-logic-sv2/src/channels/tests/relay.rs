@@ -195,6 +195,8 @@ const STANDARD_ONLY: ServerFlags = ServerFlags {
     standard_jobs_only: true,
     selects_work: false,
     extended_channels_only: false,
+    rolls_version: false,
+    fixed_version: false,
 };
 
 /// Every kind of device on every kind of upstream channel that can serve it.

@@ -29,12 +29,16 @@ const STANDARD_ONLY: ServerFlags = ServerFlags {
     standard_jobs_only: true,
     selects_work: false,
     extended_channels_only: false,
+    rolls_version: false,
+    fixed_version: false,
 };
 
 const WORK_SELECTION: ServerFlags = ServerFlags {
     standard_jobs_only: false,
     selects_work: true,
     extended_channels_only: true,
+    rolls_version: false,
+    fixed_version: false,
 };
 
 const fn job_name(kind: ChannelKind) -> &'static str {
@@ -440,6 +444,22 @@ fn unsound_requests_are_refused_with_their_reason() {
         dialogue.open(ChannelKind::Standard, 0),
         Err(OpenRefusal::CapacityExhausted)
     );
+}
+
+/// MS-18, and MS-16 where the client has its way.
+#[test]
+fn extended_jobs_allow_what_setup_and_the_work_allow() {
+    for fixed_version in [false, true] {
+        let flags = ServerFlags {
+            fixed_version,
+            ..ServerFlags::default()
+        };
+        let mut dialogue = Dialogue::working(flags);
+        let channel = dialogue.open(ChannelKind::Extended, 0).unwrap();
+        let mask = dialogue.work(channel).version_mask();
+        assert_eq!(mask == 0, fixed_version);
+        dialogue.mine(channel).outcome.unwrap();
+    }
 }
 
 #[test]

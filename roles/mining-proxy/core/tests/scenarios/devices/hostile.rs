@@ -1,6 +1,8 @@
 //! Devices that do not keep to the rules, and extensions that nobody knows.
 
 use binary_sv2::Encodable as _;
+use common_messages_sv2::{ChannelEndpointChanged, CommonMessage};
+use mining_proxy_core::Note;
 use mining_sv2::{OpenExtendedMiningChannel, OpenStandardMiningChannel};
 use roles_logic_sv2::downstream::CloseReason;
 use roles_logic_sv2::messages::ForwardedFrame;
@@ -252,6 +254,44 @@ fn one_device_may_close_and_open_without_end() {
     }
 }
 
+#[test]
+fn what_is_not_done_for_devices_is_counted_by_reason_and_kept() {
+    for mode in BOTH {
+        let mut world = World::with(mode, 1);
+        let frames: [(u16, u8, &[u8]); 5] = [
+            // Nobody knows it.
+            (0, 0x7e, &[]),
+            (0x0abc, 0x01, &[1]),
+            (0x0abc, 0x01, &[1]),
+            // `CloseChannel` of channel 77, which is not there, as it should be and without the channel bit.
+            (0x8000, 0x18, &[77, 0, 0, 0, 0]),
+            (0, 0x18, &[77, 0, 0, 0, 0]),
+        ];
+        let expected = [
+            ("close-of-unknown-channel", 2),
+            ("unknown-extension", 2),
+            ("unknown-message", 1),
+            ("wrong-channel-bit", 1),
+        ];
+        let device = set_up(&mut world);
+        assert!(world.snapshot().not_done.is_empty());
+        for (extension_type, msg_type, payload) in frames {
+            world.device_sends(device, extension_type, msg_type, payload);
+        }
+        assert_eq!(world.snapshot().not_done, expected.into());
+        world.device_leaves(device);
+        assert_eq!(world.proxy.devices(), 0);
+        assert_eq!(world.snapshot().not_done, expected.into());
+        // A second one, and another thread's.
+        let device = set_up(&mut world);
+        world.device_sends(device, 0, 0x7e, &[]);
+        let mut both = world.snapshot();
+        both.merge(world.snapshot());
+        assert_eq!(both.not_done["unknown-message"], 4);
+        assert_eq!(both.not_done["wrong-channel-bit"], 2);
+    }
+}
+
 fn foreign(channel_id: u32, rest: &[u8]) -> Vec<u8> {
     [&channel_id.to_le_bytes(), rest].concat()
 }
@@ -341,6 +381,34 @@ fn a_device_hears_of_another_endpoint_if_it_has_spoken_to_the_one_before() {
         world.digs(device, own);
         world.waits_secs(2);
         world.devices[device].assert_content();
+    }
+}
+
+#[test]
+fn a_device_hears_when_the_endpoint_changes_further_up() {
+    for mode in [PerMiner, Aggregated] {
+        let (mut world, channel) = lone(mode, Extended);
+        let link = world.link(0);
+        let channel_id = upstream_channel(&world, 0);
+        let changes = |world: &mut World| {
+            let changed = ChannelEndpointChanged { channel_id };
+            world.upstreams[0].say(link, CommonMessage::from(changed));
+            world.run();
+            world.devices[0].count("ChannelEndpointChanged")
+        };
+        assert_eq!(changes(&mut world), 0, "it has not spoken to any");
+        world.device_sends(0, FOREIGN, 0x55, &foreign(channel, &[1]));
+        // Where the channel is shared, the proxy itself is the endpoint.
+        let heard = usize::from(mode == PerMiner);
+        assert_eq!(changes(&mut world), heard);
+        assert_eq!(changes(&mut world), heard, "nor to this one");
+        assert_eq!(world.snapshot().upstreams[0].endpoints_changed, 3);
+        let told = world.notes.iter();
+        let told = told.filter(|note| matches!(note, Note::EndpointChanged { .. }));
+        assert_eq!(told.count(), 2, "at the first, and when it has doubled");
+        world.digs(0, channel);
+        world.waits_secs(2);
+        world.devices[0].assert_content();
     }
 }
 

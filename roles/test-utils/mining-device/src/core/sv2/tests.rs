@@ -1,6 +1,6 @@
-use common_messages_sv2::{Reconnect, SetupConnectionError, SetupConnectionSuccess};
+use common_messages_sv2::{CommonMessage, Reconnect, SetupConnectionError, SetupConnectionSuccess};
+use const_sv2::mining::REQUIRES_FIXED_VERSION;
 use mining_sv2::{CloseChannel, OpenMiningChannelError, SetTarget};
-
 use roles_logic_sv2::channels::client::Work;
 
 use super::*;
@@ -90,7 +90,7 @@ fn setup_comes_first_and_asks_for_standard_jobs() {
 #[test]
 fn a_find_becomes_a_share_of_its_job() {
     let (mut miner, work) = mining();
-    miner.handle_found(&share_of(&work, 9)).unwrap();
+    miner.handle_found(&share_of(&work, 9), now()).unwrap();
     let outputs = drain(&mut miner);
     let [Output::Send(AnyMessage::Mining(MiningMessage::SubmitSharesStandard(share)))] =
         &outputs[..]
@@ -118,7 +118,7 @@ fn a_new_tip_replaces_the_work_and_ends_late_finds() {
         "{outputs:?}"
     );
     assert_eq!(
-        miner.handle_found(&share_of(&old, 9)),
+        miner.handle_found(&share_of(&old, 9), now()),
         Err(ClientError::Stale)
     );
     assert!(drain(&mut miner).is_empty());
@@ -195,7 +195,7 @@ fn every_refusal_ends_the_connection_with_its_reason() {
         }
     );
     assert_eq!(
-        closed.handle_found(&share_of(&work, 9)),
+        closed.handle_found(&share_of(&work, 9), now()),
         Err(ClientError::NotOpen)
     );
     assert!(
@@ -248,7 +248,7 @@ fn a_silent_server_is_left() {
 #[test]
 fn stopping_gives_the_channel_back() {
     let (mut miner, _) = mining();
-    miner.handle_stop();
+    miner.handle_stop(now());
     let outputs = drain(&mut miner);
     let [
         Output::Send(AnyMessage::Mining(MiningMessage::CloseChannel(close))),
@@ -306,4 +306,36 @@ fn unknown_frames_are_counted_and_malformed_ones_end_the_connection() {
     assert_eq!(miner.ignored_frames(), 2);
     miner.handle_frame(0x8000, 0x21, &[1], now());
     assert!(matches!(end_of(&drain(&mut miner)), End::Frame(_)));
+}
+
+/// It mines at servers under test, too.
+#[test]
+fn what_a_server_says_wrong_is_counted_and_changes_nothing() {
+    let (mut miner, work) = mining();
+    let channel_id = CHANNEL + 1;
+    let message = SetTarget {
+        channel_id,
+        maximum_target: [1; 32].into(),
+    };
+    assert!(handle(&mut miner, MiningMessage::from(message)).is_empty());
+    assert_eq!(miner.rejected(ClientReject::UnknownChannel), 1);
+    for nonce in 0..100 {
+        miner.handle_found(&share_of(&work, nonce), now()).unwrap();
+    }
+    assert_eq!(drain(&mut miner).len(), 100);
+    assert_eq!(miner.poll_timeout(), None, "answers may take their time");
+}
+
+#[test]
+fn a_channel_that_is_unsound_is_not_mined_on() {
+    let mut miner = miner();
+    handle(&mut miner, setup_success());
+    let MiningMessage::OpenStandardMiningChannelSuccess(mut opened) =
+        standard_opened(1, [0xff; 32])
+    else {
+        panic!()
+    };
+    opened.group_channel_id = opened.channel_id;
+    let outputs = handle(&mut miner, MiningMessage::from(opened));
+    assert_eq!(end_of(&outputs), &End::NoChannel);
 }
