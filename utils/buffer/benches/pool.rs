@@ -1,6 +1,17 @@
 //! What it costs to take memory for a read, touch it and give it back: from the pools, and plain from the allocator.
 //!
 //! `cargo bench -p stratum-buffer-sv2 --features criterion`
+//!
+//! On two virtual cores with glibc's allocator, 8 KiB each time. With several threads the time is that of all of them for
+//! one read each, so on two cores four threads take at least twice as long as two:
+//!
+//! | | slab pool | thread pool | zeroed `Vec` | `Vec`, not zeroed |
+//! |---|---|---|---|---|
+//! | one at a time | 28 ns | 22 ns | 138 ns | 25 ns |
+//! | 32, out of order | 1.0 µs | 0.8 µs | 6.2 µs | 1.1 µs |
+//! | 32, returned by another thread | 9 µs | 37 µs | 30 µs | 16 µs |
+//! | two threads | 57 ns | 38 ns | 235 ns | 46 ns |
+//! | four threads | 111 ns | 65 ns | 355 ns | 69 ns |
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
