@@ -94,6 +94,16 @@ impl Member {
         names.map(String::as_str).filter(|name| *name != "default")
     }
 
+    /// Whether it is linked into programs of other languages.
+    pub(crate) fn is_for_c(&self) -> bool {
+        let kinds = self
+            .manifest
+            .get("lib")
+            .and_then(|lib| lib.get("crate-type"));
+        let mut kinds = kinds.and_then(Value::as_array).into_iter().flatten();
+        kinds.any(|kind| kind.as_str() == Some("staticlib"))
+    }
+
     /// A path inside the member's folder.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         root().join(&self.folder).join(inside)

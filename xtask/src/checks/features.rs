@@ -32,9 +32,12 @@ const FEATURES_MAX: usize = 5;
 /// When a set of features does not build (cargo says which), or a library has less with its features than without.
 pub(crate) fn check() -> anyhow::Result<()> {
     let members = members::libraries()?;
-    let (few, many): (Vec<_>, Vec<_>) = members
-        .iter()
+    let (for_c, for_rust): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_for_c());
+    let (few, many): (Vec<_>, Vec<_>) = for_rust
+        .into_iter()
         .partition(|member| member.features().count() <= FEATURES_MAX);
+    // Without the standard library nothing unwinds, so there it must not be asked for.
+    build_sets(&for_c, &["--profile", "firmware"])?;
     build_sets(&few, &[])?;
     build_sets(&many, &["--depth", "2"])?;
     let mut with_features = members
@@ -43,7 +46,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     with_features.try_for_each(only_add)
 }
 
-fn build_sets(members: &[&Member], depth: &[&str]) -> anyhow::Result<()> {
+fn build_sets(members: &[&Member], options: &[&str]) -> anyhow::Result<()> {
     if members.is_empty() {
         return Ok(());
     }
@@ -51,7 +54,7 @@ fn build_sets(members: &[&Member], depth: &[&str]) -> anyhow::Result<()> {
     command
         .args(["check", "--quiet", "--lib", "--feature-powerset"])
         .args(["--exclude-features", "default"])
-        .args(depth);
+        .args(options);
     for member in members {
         command.args(["--package", &member.package]);
     }

@@ -1,5 +1,6 @@
 /*
- * A CPU miner for Stratum V2 pools, as a device's firmware would be built on sv2.h: one connection, one channel, one loop.
+ * A CPU miner for Stratum V2 pools, as a device's firmware would be built on sv2.h: one connection, one channel, one loop. What differs
+ * from one device to another stands in platform.h.
  *
  *   miner [--standard] [--shares N] [--user NAME] HOST PORT [KEY]
  *
@@ -8,60 +9,20 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SV2_MINER
 #include "sv2.h"
 
+#include "platform.h"
+
 /* Hashes between two looks at the connection. */
 #define HASHES_AT_A_TIME 2000
-
-static struct { size_t now, peak; } heap;
-
-static void *allocate(void *context, size_t len, size_t alignment) {
-  void *memory = NULL;
-  (void)context;
-  if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, len) != 0) return NULL;
-  heap.now += len;
-  if (heap.now > heap.peak) heap.peak = heap.now;
-  return memory;
-}
-
-static void give_back(void *context, void *memory, size_t len, size_t alignment) {
-  (void)context, (void)alignment;
-  heap.now -= len;
-  free(memory);
-}
-
-static void library_has_a_bug(void *context) {
-  (void)context;
-  abort();
-}
-
-/* Randomness for keys: on a device, its hardware generator. */
-static int32_t randomness(void *context, uint8_t *bytes, size_t len) {
-  FILE *source = fopen("/dev/urandom", "rb");
-  size_t got = source ? fread(bytes, 1, len, source) : 0;
-  (void)context;
-  if (source) fclose(source);
-  return got == len ? 0 : -1;
-}
-
-static int32_t clocks(void *context, sv2_time *now) {
-  struct timespec monotonic;
-  (void)context;
-  if (clock_gettime(CLOCK_MONOTONIC, &monotonic) != 0) return -1;
-  now->monotonic_us = (uint64_t)monotonic.tv_sec * 1000000 + (uint64_t)monotonic.tv_nsec / 1000;
-  now->unix_secs = (uint64_t)time(NULL);
-  return 0;
-}
 
 static struct {
   sv2_miner *miner;
@@ -226,22 +187,6 @@ static void mine(void) {
   if (result != SV2_OK && result != SV2_OUTGOING_FULL) die("a share", result);
 }
 
-static int connect_to(const char *host, const char *port) {
-  struct addrinfo hints, *list, *at;
-  int fd = -1;
-  memset(&hints, 0, sizeof hints);
-  hints.ai_socktype = SOCK_STREAM;
-  if (getaddrinfo(host, port, &hints, &list) != 0) return -1;
-  for (at = list; at; at = at->ai_next) {
-    fd = socket(at->ai_family, at->ai_socktype, at->ai_protocol);
-    if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0) break;
-    if (fd >= 0) close(fd);
-    fd = -1;
-  }
-  freeaddrinfo(list);
-  return fd;
-}
-
 static void mine_until(unsigned long shares) {
   struct pollfd ready;
   ready.fd = self.socket;
@@ -256,8 +201,6 @@ static void mine_until(unsigned long shares) {
 }
 
 int main(int count, char **words) {
-  static const sv2_platform platform = {NULL, allocate, give_back, library_has_a_bug};
-  static const sv2_environment environment = {NULL, randomness, clocks};
   unsigned long shares = (unsigned long)-1;
   sv2_miner_config config;
   self.user = "c-miner";
