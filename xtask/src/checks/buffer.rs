@@ -6,10 +6,11 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::root;
 use crate::steps::{cargo_command, finish};
+use crate::tools;
 
 const PACKAGE: [&str; 2] = ["--package", "stratum-buffer-sv2"];
 
@@ -68,7 +69,7 @@ fn address_sanitizer() -> anyhow::Result<()> {
 }
 
 fn valgrind() -> anyhow::Result<()> {
-    have_valgrind()?;
+    tools::system(&[("valgrind", "valgrind")])?;
     let host = host()?.replace('-', "_").to_uppercase();
     // Only programs that are run know of the runner: nothing is built for it.
     let mut command = cargo_command(&["test", "--quiet", "--lib", "--features", "fuzz,prop_test"]);
@@ -136,43 +137,6 @@ fn nightly(arguments: &[&str]) -> bool {
     let status = nightly_cargo(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// Installs valgrind where that needs no password: as root, on Debian and its kin.
-fn have_valgrind() -> anyhow::Result<()> {
-    if works("valgrind", &["--version"]) {
-        return Ok(());
-    }
-    let user = Command::new("id").arg("-u").output();
-    let is_root = user.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if is_root && works("apt-get", &["--version"]) {
-        let install = [
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "valgrind",
-            "libc6-dbg",
-        ];
-        // A fresh machine has no lists of packages.
-        let _ = works("apt-get", &install)
-            || works("apt-get", &["update"]) && works("apt-get", &install);
-    }
-    if !works("valgrind", &["--version"]) {
-        bail!(
-            "valgrind is not on PATH: on Debian and Ubuntu `sudo apt-get install valgrind` installs it"
-        );
-    }
-    Ok(())
-}
-
-fn works(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .status();
     status.is_ok_and(|status| status.success())
 }
