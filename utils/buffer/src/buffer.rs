@@ -291,6 +291,17 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_refused_leaves_what_is_filled() {
+        let mut buffer = Buffer::new(crate::SystemPool);
+        buffer.append(3).copy_from_slice(b"abc");
+        assert_eq!(buffer.try_reserve(isize::MAX as usize), Err(OutOfMemory));
+        assert_eq!(buffer.filled(), b"abc");
+        assert_eq!(buffer.try_reserve(100_000), Ok(()));
+        assert!(buffer.spare_mut().len() >= 100_000);
+        assert_eq!(buffer.filled(), b"abc");
+    }
+
+    #[test]
     fn advancing_too_far_stops_at_the_end() {
         let mut buffer = Buffer::<LocalPool>::default();
         buffer.advance(5);
