@@ -12,6 +12,9 @@ use crate::{root, tools};
 /// cargo-tarpaulin's version; `cargo tarpaulin --version` prints it.
 const TARPAULIN: &str = "0.37.5";
 
+/// Seconds that a test may be silent: counted code is slow, and the longest simulations say nothing for minutes.
+const SILENCE_MAX_SECS: &str = "1200";
+
 /// Tests of several libraries at once, beside each library's own.
 const COMMON_TESTS: &[&str] = &["stratum-vectors"];
 
@@ -77,6 +80,8 @@ fn measure(libraries: &[Member]) -> anyhow::Result<String> {
         "--engine",
         "llvm",
         "--skip-clean",
+        "--timeout",
+        SILENCE_MAX_SECS,
         "--out",
         "Lcov",
         "--output-dir",
