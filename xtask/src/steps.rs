@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::checks::{api, buffer, features, ffi};
-use crate::{node, root, tidy};
+use crate::{node, root, tidy, tools};
 
 /// One step of the test run.
 pub struct Step {
@@ -213,6 +213,8 @@ fn runtimes() -> anyhow::Result<()> {
 
 /// All tests: with nextest where it is installed (it leaves doc tests out), with cargo's own runner elsewhere.
 fn all_tests() -> anyhow::Result<()> {
+    // Examples in C and C++ are built by their tests.
+    tools::system(&[("cc", "gcc"), ("c++", "g++"), ("curl", "curl")])?;
     let probe = cargo_command(&["nextest", "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::steps::{cargo, cargo_command, finish};
-use crate::{header, root};
+use crate::steps::{cargo, cargo_command};
+use crate::{header, root, tools};
 
 const PACKAGE: &str = "stratum-sv2-ffi";
 
@@ -61,9 +61,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// Everything that must hold of the C library.
 pub(crate) fn check() -> anyhow::Result<()> {
-    for (program, package) in PROGRAMS {
-        system_package(program, package)?;
-    }
+    tools::system(PROGRAMS)?;
     header::check()?;
     for features in ["", "template-provider", "miner", "template-provider,miner"] {
         cargo(&[
@@ -267,43 +265,4 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Has a program at hand: one on PATH, or else the package of Debian that holds it, where apt-get can install it.
-fn system_package(program: &str, package: &str) -> anyhow::Result<()> {
-    if is_on_path(program) {
-        return Ok(());
-    }
-    let complaint = || {
-        format!(
-            "{program} is not on PATH; on Debian and Ubuntu `sudo apt-get install {package}` installs it"
-        )
-    };
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if !is_root || !is_on_path("apt-get") {
-        bail!("{}", complaint());
-    }
-    let apt_get = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command
-            .args(["-o", "DPkg::Lock::Timeout=120"])
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        finish(command)
-    };
-    let install = || apt_get(&["install", "--yes", "--no-install-recommends", package]);
-    // A fresh machine has no lists of packages, and an old one has stale ones.
-    install()
-        .or_else(|_| apt_get(&["update"]).and_then(|()| install()))
-        .with_context(complaint)
-}
-
-fn is_on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
