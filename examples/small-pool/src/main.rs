@@ -1,21 +1,20 @@
 //! A Stratum V2 pool: one template that never changes, shares that are checked and counted, and nobody who is paid.
 
+mod work;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::ScriptBuf;
 use clap::Parser;
 use network_helpers_sv2::{Options, ServerSecurity, accept};
 use roles_logic_sv2::channels::server::{Grant, OpenRefusal, OpenRequest, ServerChannels};
 use roles_logic_sv2::channels::{ChannelKind, PayoutId, WorkState, WorkTerms};
 use roles_logic_sv2::clock::Now;
-use roles_logic_sv2::coinbase::CoinbaseTemplate;
 use roles_logic_sv2::downstream::{ChannelOwner, DownstreamOutput, DownstreamSession, JudgedShare};
 use roles_logic_sv2::extranonce::{ExtranonceAllocator, ExtranonceLayout};
-use roles_logic_sv2::job::{ChainTip, JobFactory, JobTemplate, Payout};
 use stratum_runtime::{SystemClock, bind};
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
@@ -41,35 +40,6 @@ struct Pool {
     work: Arc<WorkState>,
     good_shares: Cell<u64>,
     count: u64,
-}
-
-/// The job: a coinbase that anyone may spend (OP_TRUE), in a block of its own.
-fn work(full_extranonce_size: usize, now: Now) -> anyhow::Result<WorkState> {
-    let script_pubkey = ScriptBuf::from_bytes(vec![0x51]);
-    let weight = 1;
-    let payouts = vec![Payout {
-        script_pubkey,
-        weight,
-    }];
-    let factory = JobFactory::new(payouts, "small-pool", "", full_extranonce_size, true)?;
-    let job = factory.job(&JobTemplate {
-        template_id: 1,
-        version: 0x2000_0000,
-        coinbase: CoinbaseTemplate {
-            tx_version: 2,
-            // The height, 840 000, as BIP34 has it.
-            script_sig_prefix: &[3, 0x40, 0xd1, 0x0c],
-            input_sequence: u32::MAX,
-            value_remaining_sats: 312_500_000,
-            outputs_count: 0,
-            outputs: &[],
-            locktime: 0,
-        },
-        merkle_path: Arc::new([]),
-    })?;
-    let (nbits, min_ntime) = (0x1703_4219, now.unix_secs.try_into()?);
-    let tip = ChainTip::new([0x5a; 32], nbits, min_ntime, now.instant)?;
-    Ok(WorkState::new(tip, [(PayoutId(0), job)]))
 }
 
 /// What a session asks its pool, and tells it.
@@ -142,7 +112,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let clock = SystemClock::default();
     let extranonces = ExtranonceAllocator::new(ExtranonceLayout::default(), 0)?;
     let pool = Rc::new(Pool {
-        work: Arc::new(work(extranonces.full_size(), clock.now())?),
+        work: Arc::new(work::of_one_block(extranonces.full_size(), clock.now())?),
         extranonces: RefCell::new(extranonces),
         good_shares: Cell::new(0),
         count: args.count,
