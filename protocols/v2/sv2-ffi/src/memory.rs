@@ -4,37 +4,44 @@
 //! for in ways that can be refused: [`boxed`], `try_reserve`, `try_writable`. A test refuses each allocation once.
 
 use alloc::boxed::Box;
-use core::alloc::{GlobalAlloc, Layout};
+use core::alloc::Layout;
 
-use crate::platform;
 use crate::result::{Fault, SV2_NO_MEMORY};
 
-struct Allocator;
+/// With the standard library its allocator serves, and a Rust program that links this crate may choose another.
+#[cfg(any(test, not(feature = "std")))]
+mod global {
+    use core::alloc::{GlobalAlloc, Layout};
 
-#[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+    use crate::platform;
 
-// SAFETY: memory comes from the platform's allocator, which gives null or memory of the layout that nobody else holds, and goes back there.
-unsafe impl GlobalAlloc for Allocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        #[cfg(test)]
-        if tests::is_refused() {
-            return core::ptr::null_mut();
+    struct Allocator;
+
+    #[global_allocator]
+    static ALLOCATOR: Allocator = Allocator;
+
+    // SAFETY: memory comes from the platform's allocator, which gives null or memory of the layout that nobody else holds, and goes back there.
+    unsafe impl GlobalAlloc for Allocator {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            #[cfg(test)]
+            if super::tests::is_refused() {
+                return core::ptr::null_mut();
+            }
+            // SAFETY: the caller's promise about `layout` is the one that is asked for.
+            let memory = unsafe { platform::allocate(layout) };
+            #[cfg(test)]
+            if !memory.is_null() {
+                super::tests::count(layout.size() as isize);
+            }
+            memory
         }
-        // SAFETY: the caller's promise about `layout` is the one that is asked for.
-        let memory = unsafe { platform::allocate(layout) };
-        #[cfg(test)]
-        if !memory.is_null() {
-            tests::count(layout.size() as isize);
-        }
-        memory
-    }
 
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        #[cfg(test)]
-        tests::count(-(layout.size() as isize));
-        // SAFETY: from the platform, with this layout.
-        unsafe { platform::free(memory, layout) }
+        unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+            #[cfg(test)]
+            super::tests::count(-(layout.size() as isize));
+            // SAFETY: from the platform, with this layout.
+            unsafe { platform::free(memory, layout) }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the library takes from the machine it runs on: memory and an end.
 
+#[cfg(any(test, not(feature = "std")))]
 use core::alloc::Layout;
 use core::ffi::{c_char, c_void};
 
@@ -62,12 +63,15 @@ pub extern "C" fn sv2_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-pub(crate) use store::{allocate, free, initialised};
+pub(crate) use store::initialised;
+#[cfg(any(test, not(feature = "std")))]
+pub(crate) use store::{allocate, free};
 
 /// With the standard library: its allocator.
 #[cfg(feature = "std")]
 mod store {
     use core::sync::atomic::{AtomicBool, Ordering};
+    #[cfg(test)]
     use std::alloc::{GlobalAlloc as _, System};
 
     use super::*;
@@ -88,6 +92,7 @@ mod store {
 
     /// # Safety
     /// The layout has a size.
+    #[cfg(test)]
     pub(crate) unsafe fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
@@ -95,6 +100,7 @@ mod store {
 
     /// # Safety
     /// `memory` came from `allocate` with this layout.
+    #[cfg(test)]
     pub(crate) unsafe fn free(memory: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(memory, layout) }
