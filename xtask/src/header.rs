@@ -33,7 +33,7 @@ pub fn write() -> anyhow::Result<()> {
     replace(&path, &text)
 }
 
-/// Checks that what is committed is what [`write`] would write.
+/// Checks that what is committed is what [`write()`] would write.
 ///
 /// # Errors
 /// When something is out of date; the message names it and says what to do.
