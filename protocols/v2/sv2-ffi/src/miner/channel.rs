@@ -48,6 +48,7 @@ pub(super) struct Channel {
     pub(super) counts: ShareCounts,
     next_sequence_number: u32,
     tip: Option<ChainTip>,
+    /// Number of the tip among all of the connection; 0 before the first.
     tip_number: u32,
     work_number: u32,
     future: Vec<Job>,
@@ -122,12 +123,17 @@ impl Channel {
     }
 
     /// A new tip ends all jobs but the one named (MC-19).
-    pub(super) fn take_tip(&mut self, tip: &ChainTip, job_id: u32) -> Result<bool, Trouble> {
+    pub(super) fn take_tip(
+        &mut self,
+        tip: &ChainTip,
+        tip_number: u32,
+        job_id: u32,
+    ) -> Result<bool, Trouble> {
         let named = self.future.iter().position(|job| job.id == job_id);
         let job = named.map(|at| self.future.swap_remove(at));
         self.future.clear();
         self.tip = Some(*tip);
-        self.tip_number = self.tip_number.wrapping_add(1);
+        self.tip_number = tip_number;
         self.work = None;
         match job {
             Some(job) => {

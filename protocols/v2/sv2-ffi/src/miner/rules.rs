@@ -167,6 +167,8 @@ pub(super) struct Channels {
     /// Ids that were remembered so far.
     former_count: usize,
     rejects: [u64; ClientReject::ALL.len()],
+    /// Tips that came, on all channels: a server may use the id of a closed channel again, and work of that one stays told apart.
+    tip_count: u32,
 }
 
 impl Channels {
@@ -178,6 +180,7 @@ impl Channels {
             former: [0; MAX_FORMER_IDS],
             former_count: 0,
             rejects: [0; ClientReject::ALL.len()],
+            tip_count: 0,
         }
     }
 
@@ -371,8 +374,10 @@ impl Channels {
             now.instant,
         );
         let tip = tip.map_err(|_| ClientReject::InvalidNbits)?;
+        self.tip_count = self.tip_count.wrapping_add(1);
+        let tip_number = self.tip_count;
         self.for_addressed(message.channel_id, |channel| {
-            channel.take_tip(&tip, message.job_id)
+            channel.take_tip(&tip, tip_number, message.job_id)
         })
     }
 

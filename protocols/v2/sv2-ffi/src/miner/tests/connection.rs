@@ -187,6 +187,31 @@ fn work_ends_with_its_tip_and_headers_with_their_job() {
     assert_eq!(client.rejected(reason), 1);
 }
 
+/// A server may use the number of a channel that was closed for another one.
+#[test]
+fn work_of_a_closed_channel_is_not_its_successors() {
+    let (mut client, mut server) = ready(Security::Plain);
+    let good = roll(1, &[0; 4]);
+    let mut works = Vec::new();
+    for _ in 0..2 {
+        let request_id = open(&mut client, ChannelKind::Extended, 4);
+        let bytes = [
+            server.frame(&extended_success(request_id, 2)),
+            server.frame(&extended_job(2, 1, 100, 2)),
+            server.frame(&tip(2, 1)),
+        ];
+        receive(&mut client, &bytes.concat(), at(0));
+        works.push(client.work(2, at(0)).unwrap());
+        if works.len() == 1 {
+            client.close(2, "bye".try_into().unwrap()).unwrap();
+        }
+    }
+    let stale = client.submit(&works[0], &good, at(0));
+    assert_eq!(stale, Err(MinerError::Stale));
+    assert_eq!(client.header(&works[0], &good), Err(MinerError::Stale));
+    assert_eq!(client.submit(&works[1], &good, at(0)), Ok(1));
+}
+
 #[test]
 fn a_target_is_for_jobs_to_come() {
     let (mut client, mut server) = ready(Security::Plain);
