@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use roles_logic_sv2::channels::client::Found;
 use roles_logic_sv2::clock::{Instant, Now};
-use roles_logic_sv2::duplicates::DuplicateSet;
+use roles_logic_sv2::duplicates::{DuplicateSet, SharesElsewhere};
 use roles_logic_sv2::job::ChainTip;
 use roles_logic_sv2::share::{
     AcceptedShare, RejectReason, Root, Share, ShareContext, ShareLimits, Verdict, validate,
@@ -52,7 +52,7 @@ pub const MAX_JOBS: usize = 16;
 /// How long shares may name a job after another one was sent. Miners hand in shares up to two minutes late.
 pub const JOB_LIFE: Duration = Duration::from_secs(300);
 
-/// Shares remembered on one block. Beyond it shares are refused: the difficulty is far too low.
+/// Shares remembered on one block of one source. Beyond it shares are refused: the difficulty is far too low.
 pub const MAX_SHARES_PER_TIP: usize = 1 << 17;
 
 /// What the operator wants for each miner.
@@ -177,7 +177,7 @@ pub struct Parked {
     extranonce2_size: usize,
     policy: DifficultyPolicy,
     jobs: VecDeque<SentJob>,
-    seen: DuplicateSet,
+    seen: SharesElsewhere<u64>,
 }
 
 impl Parked {
@@ -208,7 +208,10 @@ pub struct Bridge {
     has_begun: bool,
     cut_off_at: Option<Instant>,
     jobs: VecDeque<SentJob>,
+    /// Shares of the present source.
     seen: DuplicateSet,
+    /// Shares of sources that it worked for before.
+    seen_elsewhere: SharesElsewhere<u64>,
     accepted: u64,
     upstream: UpstreamCounts,
     outputs: VecDeque<BridgeOutput>,
@@ -231,6 +234,7 @@ impl Bridge {
             cut_off_at: None,
             jobs: VecDeque::new(),
             seen: DuplicateSet::new(MAX_SHARES_PER_TIP),
+            seen_elsewhere: SharesElsewhere::new(),
             accepted: 0,
             upstream: UpstreamCounts::default(),
             outputs: VecDeque::new(),
@@ -352,20 +356,27 @@ impl Bridge {
         } = parked;
         self.policy = policy;
         self.jobs = jobs;
-        self.seen = seen;
+        self.seen_elsewhere = seen;
+        if let Some(work) = self.work.clone() {
+            self.recall_shares(&work);
+        }
         self.grant(extranonce1, extranonce2_size, session, now);
     }
 
     /// What to keep of a miner whose connection has ended; `None` where it had not begun to work.
     pub fn park(self) -> Option<Parked> {
         let grant = self.session.granted()?;
-        self.work.as_ref()?;
+        let work = self.work.as_ref()?;
+        let mut seen = self.seen_elsewhere;
+        if !self.seen.is_empty() {
+            seen.leave(work.source(), work.work().tip().clone(), self.seen);
+        }
         Some(Parked {
             extranonce1: grant.extranonce1.clone(),
             extranonce2_size: grant.extranonce2_size,
             policy: self.policy,
             jobs: self.jobs,
-            seen: self.seen,
+            seen,
         })
     }
 
@@ -409,6 +420,7 @@ impl Bridge {
             self.forget_before(new.tip());
         }
         let before = self.work.replace(work.clone());
+        self.change_shares(before.as_deref(), work);
         if is_move {
             self.former = before;
         }
@@ -426,6 +438,8 @@ impl Bridge {
 
     /// The channel before has other work, while shares of its jobs still count there.
     pub fn set_former_work(&mut self, work: &Arc<ChannelWork>) {
+        self.seen_elsewhere
+            .end_tip(work.source(), work.work().tip());
         if let Some(former) = &mut self.former
             && former.is_of_channel_of(work)
         {
@@ -433,7 +447,31 @@ impl Bridge {
         }
     }
 
-    /// Shares remembered are of the last tip, and jobs of the one before it are of no more use.
+    /// The shares known are those of the source of the present work, on its tip.
+    fn change_shares(&mut self, before: Option<&ChannelWork>, work: &ChannelWork) {
+        if let Some(before) = before {
+            let tip = before.work().tip();
+            if before.source() != work.source() {
+                let fresh = DuplicateSet::new(MAX_SHARES_PER_TIP);
+                let seen = std::mem::replace(&mut self.seen, fresh);
+                self.seen_elsewhere
+                    .leave(before.source(), tip.clone(), seen);
+            } else if !tip.is_same_block(work.work().tip()) {
+                self.seen.clear();
+            }
+        }
+        self.recall_shares(work);
+    }
+
+    /// It may be that the miner worked for this source before, on the same block.
+    fn recall_shares(&mut self, work: &ChannelWork) {
+        let tip = work.work().tip();
+        if let Some(seen) = self.seen_elsewhere.come_back(work.source(), tip) {
+            self.seen = seen;
+        }
+    }
+
+    /// Jobs of the tip before the last one are of no more use.
     fn forget_before(&mut self, tip: &ChainTip) {
         let former = self.work.as_ref().map(|work| work.work().tip().clone());
         let is_known = |job: &SentJob| {
@@ -442,9 +480,6 @@ impl Bridge {
         };
         // A miner that came back has jobs, and no work yet: its shares are still good if its tip is.
         let is_back = former.is_none() && self.jobs.iter().any(is_known);
-        if !is_back {
-            self.seen.clear();
-        }
         if former.is_some() || is_back {
             self.jobs.retain(is_known);
         }
@@ -452,6 +487,7 @@ impl Bridge {
 
     /// A source is gone: shares of its jobs are stale.
     pub fn forget_source(&mut self, source: u64) {
+        self.seen_elsewhere.forget(source);
         if self
             .former
             .as_ref()
@@ -668,7 +704,12 @@ impl Bridge {
                 extranonce_prefix: &job.head,
             },
         };
-        let seen = &mut self.seen;
+        let is_elsewhere = (self.work.as_ref()).is_none_or(|now| now.source() != job.work.source());
+        let elsewhere = match is_elsewhere {
+            true => self.seen_elsewhere.find_mut(job.work.source()),
+            false => None,
+        };
+        let seen = elsewhere.unwrap_or(&mut self.seen);
         let Verdict { outcome, block } = validate(&context, &share, &self.limits, seen, now);
         let counts = |share: &AcceptedShare| work.target().is_met_by(&share.hash);
         if block.is_some() || outcome.as_ref().is_ok_and(counts) {

@@ -1,11 +1,19 @@
 //! The shares already credited on a tip, in bounded memory.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::job::ChainTip;
 
 /// Shares that one channel can have credited on one tip before further ones are refused.
 ///
 /// At a usual 20 shares a minute this is a month without a block. It bounds the set to 12 MB.
 pub const DEFAULT_MAX_SHARES_PER_TIP: usize = 1 << 20;
+
+/// Origins of work that a miner has left, and whose shares are still known. Of more, the one that it left longest ago is
+/// forgotten.
+pub const MAX_ORIGINS_LEFT: usize = 8;
 
 /// Slots of the first allocation, 64 bytes.
 const INITIAL_SLOTS: usize = 8;
@@ -135,6 +143,89 @@ impl Default for DuplicateSet {
     }
 }
 
+/// The shares of a miner that works for several origins in turn, such as the upstreams of a proxy, each with a tip of its
+/// own. It may come back to one, or hand in a late share there, while that one's tip is still the same; so the set of each
+/// is put aside when the miner leaves, for as long as the tip lasts.
+///
+/// Memory: a pointer before the miner leaves its first origin; then up to [`MAX_ORIGINS_LEFT`] sets.
+#[derive(Clone, Debug)]
+pub struct SharesElsewhere<K> {
+    /// `None` where none is known: of most miners, so that it is to be small.
+    left: Option<Box<Origins<K>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Origins<K> {
+    /// The one left longest ago first.
+    list: Vec<Left<K>>,
+}
+
+#[derive(Clone, Debug)]
+struct Left<K> {
+    origin: K,
+    tip: Arc<ChainTip>,
+    seen: DuplicateSet,
+}
+
+impl<K: Copy + Eq> SharesElsewhere<K> {
+    /// The miner has left no origin.
+    pub const fn new() -> Self {
+        Self { left: None }
+    }
+
+    /// The miner leaves an origin, on this tip.
+    pub fn leave(&mut self, origin: K, tip: Arc<ChainTip>, seen: DuplicateSet) {
+        let none = || Box::new(Origins { list: Vec::new() });
+        let list = &mut self.left.get_or_insert_with(none).list;
+        list.retain(|left| left.origin != origin);
+        if list.len() >= MAX_ORIGINS_LEFT {
+            list.remove(0);
+        }
+        // Most that leave one have two at most.
+        list.reserve_exact(1);
+        list.push(Left { origin, tip, seen });
+    }
+
+    /// The miner works for an origin again, on this tip. Gives the shares that it had there on this very block, if any.
+    pub fn come_back(&mut self, origin: K, tip: &ChainTip) -> Option<DuplicateSet> {
+        let list = &mut self.left.as_mut()?.list;
+        let at = list.iter().position(|left| left.origin == origin)?;
+        let left = list.remove(at);
+        self.left.take_if(|left| left.list.is_empty());
+        left.tip.is_same_block(tip).then_some(left.seen)
+    }
+
+    /// The shares of an origin that was left, for a late one.
+    pub fn find_mut(&mut self, origin: K) -> Option<&mut DuplicateSet> {
+        let mut list = self.left.as_mut()?.list.iter_mut();
+        let left = list.find(|left| left.origin == origin)?;
+        Some(&mut left.seen)
+    }
+
+    /// An origin that was left has this tip by now.
+    pub fn end_tip(&mut self, origin: K, tip: &ChainTip) {
+        self.retain(|left| left.origin != origin || left.tip.is_same_block(tip));
+    }
+
+    /// An origin is gone.
+    pub fn forget(&mut self, origin: K) {
+        self.retain(|left| left.origin != origin);
+    }
+
+    fn retain(&mut self, is_kept: impl FnMut(&Left<K>) -> bool) {
+        if let Some(left) = &mut self.left {
+            left.list.retain(is_kept);
+            self.left.take_if(|left| left.list.is_empty());
+        }
+    }
+}
+
+impl<K: Copy + Eq> Default for SharesElsewhere<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The low end of a hash: the high end of every share's hash is zeros.
 fn fingerprint(hash: &[u8; 32]) -> u64 {
     let mut low = [0; 8];
@@ -148,6 +239,7 @@ mod tests {
     use alloc::collections::BTreeSet;
 
     use super::*;
+    use crate::clock::Instant;
     use crate::merkle::sha256d;
 
     #[test]
@@ -200,6 +292,50 @@ mod tests {
         let warm = set.heap_size();
         set.clear();
         assert_eq!(set.heap_size(), warm);
+    }
+
+    fn tip(block: u8, min_ntime: u32) -> Arc<ChainTip> {
+        let tip = ChainTip::new([block; 32], 0x1d00_ffff, min_ntime, Instant::default());
+        Arc::new(tip.unwrap())
+    }
+
+    fn set_of(share: u8) -> DuplicateSet {
+        let mut set = DuplicateSet::default();
+        set.insert(&[share; 32]);
+        set
+    }
+
+    #[test]
+    fn shares_of_an_origin_are_known_while_its_tip_lasts() {
+        let mut elsewhere = SharesElsewhere::new();
+        elsewhere.leave(1, tip(1, 0), set_of(1));
+        elsewhere.leave(2, tip(2, 0), set_of(2));
+        let late = elsewhere.find_mut(1).unwrap();
+        assert_eq!(late.insert(&[1; 32]), Insertion::Duplicate);
+        assert_eq!(late.insert(&[3; 32]), Insertion::New);
+        // The same block, told once more.
+        elsewhere.end_tip(1, &tip(1, 9));
+        let mut back = elsewhere.come_back(1, &tip(1, 9)).unwrap();
+        assert_eq!(back.insert(&[3; 32]), Insertion::Duplicate);
+        assert!(elsewhere.find_mut(1).is_none());
+        assert!(elsewhere.come_back(2, &tip(3, 0)).is_none());
+        assert!(elsewhere.come_back(2, &tip(2, 0)).is_none());
+        elsewhere.leave(2, tip(2, 0), set_of(2));
+        elsewhere.end_tip(2, &tip(3, 0));
+        assert!(elsewhere.find_mut(2).is_none());
+    }
+
+    #[test]
+    fn the_origin_left_longest_ago_is_forgotten() {
+        let mut elsewhere = SharesElsewhere::new();
+        let most = MAX_ORIGINS_LEFT as u8;
+        (0..most).for_each(|origin| elsewhere.leave(origin, tip(1, 0), set_of(origin)));
+        elsewhere.leave(0, tip(1, 0), set_of(0));
+        assert!(elsewhere.find_mut(1).is_some());
+        elsewhere.leave(most, tip(1, 0), set_of(most));
+        assert!(elsewhere.find_mut(1).is_none());
+        assert!((2..=most).all(|origin| elsewhere.find_mut(origin).is_some()));
+        assert!(elsewhere.find_mut(0).is_some());
     }
 
     #[test]

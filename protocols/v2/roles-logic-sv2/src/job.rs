@@ -34,6 +34,11 @@ pub struct ChainTip {
 }
 
 impl ChainTip {
+    /// Whether both are built on the same block, whenever they were told: a header on one may be on the other too.
+    pub fn is_same_block(&self, other: &Self) -> bool {
+        (self.prev_hash, self.nbits) == (other.prev_hash, other.nbits)
+    }
+
     /// The tip with the network target that `nbits` stands for.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use const_sv2::Protocol;
 use mining_proxy_core::{ChannelMode, LinkId, ProxyConfig};
 use mining_sv2::{MiningMessage, SubmitSharesStandard};
 use roles_logic_sv2::channels::client::{OpenTerms, Work};
+use roles_logic_sv2::channels::server::MAX_EARLIER_GROUPS;
 use roles_logic_sv2::messages::{AnyMessage, Peer, Router};
 use roles_logic_sv2::target::Target;
 
@@ -39,6 +40,10 @@ fn is_upstreams_word(code: &str) -> bool {
 
 /// A job that is older than so many targets of its channel may count at the easiest.
 const TARGETS_KNOWN: usize = 8;
+
+/// Places that a channel was moved away from and whose jobs it may still hand in shares for, beside its own. Each gave it
+/// other work, so a job that is older than so many works may be one of a place before those.
+const PLACES_KNOWN: usize = MAX_EARLIER_GROUPS;
 
 /// Works of a channel that are mined on after others came.
 const WORKS_KEPT: usize = 4;
@@ -271,6 +276,7 @@ impl Farm {
         let referee = &self.seats[device].referee;
         let (judged, is_over) = (referee.judges(&share), referee.is_over(&share));
         let is_older = referee.is_older(&share, TARGETS_KNOWN);
+        let is_far_back = referee.is_before_works(&share, PLACES_KNOWN);
         let hash = referee.hash(&share);
         let links = self.world.live_links();
         let behind = self
@@ -308,6 +314,7 @@ impl Farm {
             (_, Some("duplicate-share"))
                 if is_over && hash.is_some_and(|hash| self.seats[device].stale.contains(&hash)) => {
             }
+            (_, Some("stale-share")) if is_far_back => {}
             (_, Some("stale-share")) => {
                 assert!(
                     behind.is_empty(),

@@ -51,6 +51,8 @@ struct Job {
     is_over: bool,
     /// Targets that the channel got since.
     targets_since: usize,
+    /// How often the channel got other work since than it had at the time.
+    works_since: usize,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,9 @@ impl Referee {
             if is_now && tip.is_none() {
                 continue;
             }
+            if channel.jobs.last().is_some_and(|last| last.root != *root) {
+                channel.jobs.iter_mut().for_each(|job| job.works_since += 1);
+            }
             channel.jobs.push(Job {
                 id: job_id,
                 root: root.clone(),
@@ -160,6 +165,7 @@ impl Referee {
                 tip,
                 is_over: false,
                 targets_since: 0,
+                works_since: 0,
             });
         }
     }
@@ -238,6 +244,12 @@ impl Referee {
     pub(crate) fn is_older(&self, share: &Share, targets: usize) -> bool {
         self.find(share)
             .is_ok_and(|(_, job)| job.targets_since > targets)
+    }
+
+    /// Whether the share's channel got other work more often than that since its job.
+    pub(crate) fn is_before_works(&self, share: &Share, works: usize) -> bool {
+        self.find(share)
+            .is_ok_and(|(_, job)| job.works_since > works)
     }
 
     /// The share was taken.

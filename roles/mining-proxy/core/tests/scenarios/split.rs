@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mining_proxy_core::{ChannelMode, LEAVE_GRACE, Note, PARK_TIME, ProxyConfig, UpstreamConfig};
 use roles_logic_sv2::target::ShareTarget;
+use sv1_api::client::ClientJob;
 
 use crate::common::{World, config};
 
@@ -464,6 +465,54 @@ fn late_shares_of_a_miner_that_moved_are_judged_by_their_own_upstream() {
         let (_, text) = farm.world.late_share(moved, &late).unwrap_err();
         assert!(text.contains("tale"), "{mode:?}: {text}");
         farm.world.assert_books_balance();
+    }
+}
+
+/// Where a miner was before, its upstream may still be on the same block, and would see the same share again.
+#[test]
+fn a_miner_that_comes_back_to_a_tip_hands_in_no_share_twice() {
+    for mode in BOTH {
+        let mut config = divided(mode, &[1, 0]);
+        let mut world = World::new(config.clone());
+        world.waits_secs(SECONDS);
+        let miner = world.miner("alice.rig0");
+        let mut weigh = |world: &mut World, weights: [u32; 2]| {
+            (config.upstreams[0].weight, config.upstreams[1].weight) = weights.into();
+            world.reconfigure(config.clone());
+            world.waits_secs(2);
+        };
+        assert_eq!(world.division(), [1, 0]);
+        let job = world.miners[miner].last_job();
+        let found = world.miners[miner].find(&job);
+        let user = world.miners[miner].user.clone();
+        let hands_in = |world: &mut World, job: &ClientJob| {
+            world.asks(miner, "mining.submit", &found.params(&user, job))
+        };
+        hands_in(&mut world, &job).unwrap();
+        weigh(&mut world, [0, 1]);
+        assert_eq!(world.division(), [0, 1]);
+        hands_in(&mut world, &job).unwrap_err();
+        world.late_share(miner, &job).unwrap();
+        for _ in 0..2 {
+            let link = world.link(1);
+            world.upstreams[1].new_tip(link);
+            world.run();
+            world.mine(miner);
+        }
+        weigh(&mut world, [1, 0]);
+        assert_eq!(world.division(), [1, 0]);
+        let again = world.miners[miner].last_job();
+        let (_, text) = hands_in(&mut world, &again).unwrap_err();
+        assert!(text.contains("uplicate"), "{mode:?}: {text}");
+        assert_eq!(world.upstreams[0].shares.len(), 2);
+        // On another block it is another share.
+        let link = world.link(0);
+        world.upstreams[0].next_block();
+        world.upstreams[0].new_tip(link);
+        world.run();
+        world.mine(miner);
+        assert_eq!(world.upstreams[0].shares.len(), 3);
+        world.assert_books_balance();
     }
 }
 

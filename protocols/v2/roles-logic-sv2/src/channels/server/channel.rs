@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use crate::accounting::ShareAccounting;
 use crate::channels::server::ServerConfig;
-use crate::channels::server::group::JobEntry;
-use crate::channels::{ChannelKind, WorkTerms};
+use crate::channels::server::group::{Group, JobEntry};
+use crate::channels::{ChannelKind, PayoutId, WorkTerms};
 use crate::clock::Instant;
-use crate::duplicates::DuplicateSet;
+use crate::duplicates::{DuplicateSet, SharesElsewhere};
 use crate::extranonce::ExtranoncePrefix;
+use crate::job::ChainTip;
 use crate::target::{ShareTarget, Target};
 use crate::vardiff::Vardiff;
 
@@ -83,6 +84,8 @@ pub(super) struct Channel {
     started: Option<Started>,
     pub(super) nominal_hash_rate: f32,
     pub(super) seen: DuplicateSet,
+    /// Shares for payouts that it had before, where each payout has a tip of its own.
+    pub(super) seen_elsewhere: SharesElsewhere<PayoutId>,
     pub(super) vardiff: Vardiff,
     pub(super) accounting: ShareAccounting,
 }
@@ -136,6 +139,7 @@ impl Channel {
             started: None,
             nominal_hash_rate: opening.nominal_hash_rate,
             seen: opening.seen,
+            seen_elsewhere: SharesElsewhere::new(),
             vardiff: opening.vardiff,
             accounting: opening.accounting,
         }
@@ -169,6 +173,23 @@ impl Channel {
         });
         (self.group_id, self.group_since) = (group_id, first_job_id);
         forgotten
+    }
+
+    /// The shares known for the payout of a group that the channel is in, or was.
+    pub(super) fn seen_of(&mut self, group: &Group) -> &mut DuplicateSet {
+        let is_own = group.id == self.group_id;
+        let elsewhere = match is_own {
+            true => None,
+            false => self.seen_elsewhere.find_mut(group.key.payout),
+        };
+        elsewhere.unwrap_or(&mut self.seen)
+    }
+
+    /// Works for this payout on this tip: shares that it handed in for it on the same block are known still.
+    pub(super) fn recall_shares(&mut self, payout: PayoutId, tip: &ChainTip) {
+        if let Some(seen) = self.seen_elsewhere.come_back(payout, tip) {
+            self.seen = seen;
+        }
     }
 
     /// The target in force for a job.

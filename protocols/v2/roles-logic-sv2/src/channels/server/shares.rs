@@ -290,7 +290,7 @@ fn judge(
         },
     };
     // The set is taken out for the call, as the context borrows from the channel.
-    let mut seen = core::mem::take(&mut channel.seen);
+    let mut seen = core::mem::take(channel.seen_of(group));
     let root = match &sent_root {
         Some(root) => Root::Standard(root),
         None => Root::Extended {
@@ -306,7 +306,7 @@ fn judge(
         root,
     };
     let verdict = validate(&context, share, &config.share_limits, &mut seen, now);
-    channel.seen = seen;
+    *channel.seen_of(group) = seen;
     let block = verdict.block.map(|solution| {
         let prefix = channel.prefix_of_job(job_id);
         Box::new(BlockFound {

@@ -15,6 +15,7 @@ use super::open::{checked_max_target, is_sound_hash_rate, prefix_field, text};
 use super::{Output, ServerChannels};
 use crate::channels::{ChannelKind, JobKey, PayoutId};
 use crate::clock::Now;
+use crate::duplicates::DuplicateSet;
 use crate::extranonce::ExtranoncePrefix;
 use crate::job::{ChainTip, Job};
 use crate::vardiff::Vardiff;
@@ -208,7 +209,7 @@ impl ServerChannels {
         let group_at = self.group_at(group_id)?;
         let group = self.groups.get_mut(group_at)?;
         group.skip_ids_below(next_job_id);
-        let first_job_id = group.next_job_id();
+        let (first_job_id, new_tip) = (group.next_job_id(), group.tip().cloned());
         let old_group_at = self.group_at(old_group_id)?;
         let old_group = self.groups.get_mut(old_group_at)?;
         old_group.members -= 1;
@@ -217,7 +218,32 @@ impl ServerChannels {
         if let Some(forgotten) = channel.enter_group(group_id, first_job_id) {
             self.forget_group(forgotten);
         }
+        // With one tip for all payouts one memory of shares is right, and ends with it.
+        if self.work.is_none() {
+            self.change_shares((key.payout, tip.as_ref()), (payout, new_tip.as_deref()), at);
+        }
         Some((group_id, tip))
+    }
+
+    /// The shares known of a channel are those of the payout that it goes to. Where that has no tip yet they are looked for
+    /// when it has one.
+    fn change_shares(
+        &mut self,
+        (old, old_tip): (PayoutId, Option<&Arc<ChainTip>>),
+        (new, new_tip): (PayoutId, Option<&ChainTip>),
+        at: usize,
+    ) {
+        let Some(channel) = self.channels.get_mut(at) else {
+            return;
+        };
+        let fresh = DuplicateSet::new(self.config.max_shares_per_tip);
+        let seen = core::mem::replace(&mut channel.seen, fresh);
+        if let Some(tip) = old_tip {
+            channel.seen_elsewhere.leave(old, tip.clone(), seen);
+        }
+        if let Some(tip) = new_tip {
+            channel.recall_shares(new, tip);
+        }
     }
 
     /// Looks at a `SetCustomMiningJob` as far as channels go. When it is sound the owner checks the job and answers with

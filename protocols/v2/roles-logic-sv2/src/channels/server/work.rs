@@ -79,9 +79,19 @@ impl ServerChannels {
             return;
         }
         group.set_tip(tip.clone());
+        let payout = group.key.payout;
         // Channels that moved here have jobs of before, and have them until the first tip that they see here.
-        if group.has_started() {
-            self.end_tip_of_group(id);
+        let has_started = group.has_started();
+        for at in 0..self.channels.len() {
+            let is_here = self.channels.get(at).is_some_and(|at| at.group_id == id);
+            if is_here && has_started {
+                self.end_tip_of(at);
+            }
+            match self.channels.get_mut(at) {
+                Some(channel) if is_here => channel.recall_shares(payout, tip),
+                Some(channel) => channel.seen_elsewhere.end_tip(payout, tip),
+                None => {}
+            }
         }
     }
 
@@ -92,14 +102,8 @@ impl ServerChannels {
         groups
             .filter(|group| group.key.payout == payout)
             .for_each(Group::end);
-    }
-
-    fn end_tip_of_group(&mut self, group_id: u32) {
-        for at in 0..self.channels.len() {
-            let channel = self.channels.get(at);
-            if channel.is_some_and(|channel| channel.group_id == group_id) {
-                self.end_tip_of(at);
-            }
+        for channel in &mut self.channels {
+            channel.seen_elsewhere.forget(payout);
         }
     }
 
@@ -250,7 +254,7 @@ impl ServerChannels {
             }
             let is_known = known
                 .as_ref()
-                .is_some_and(|known| (known.prev_hash, known.nbits) == (tip.prev_hash, tip.nbits));
+                .is_some_and(|known| known.is_same_block(&tip));
             let start = if is_known {
                 Start::AtOnce
             } else {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mining_proxy_core::{LEAVE_GRACE, Note, ProxyConfig};
+use roles_logic_sv2::channels::server::MAX_EARLIER_GROUPS;
 use roles_logic_sv2::downstream::CloseReason;
 use roles_logic_sv2::target::Target;
 
@@ -126,6 +127,101 @@ fn shares_of_the_upstream_before_count_there_while_it_lives() {
         let codes: Vec<_> = devices.flat_map(Device::codes).collect();
         assert_eq!(codes, ["stale-share"; CROWD], "{modes:?}");
         world.assert_devices_answered();
+    }
+}
+
+/// All devices work for the upstream at this place by now.
+fn sends_all_to(world: &mut World, config: &mut ProxyConfig, to: usize) {
+    for (at, upstream) in config.upstreams.iter_mut().enumerate() {
+        upstream.weight = u32::from(at == to);
+    }
+    world.reconfigure(config.clone());
+    world.waits_secs(2);
+    assert_eq!(world.division()[1 - to], 0);
+}
+
+/// Both upstreams are used, and all devices work for the first.
+fn at_the_first(modes: &[ChannelMode; 2]) -> (World, ProxyConfig) {
+    let mut config = in_modes(modes);
+    config.min_job_interval = Duration::from_secs(1);
+    for upstream in &mut config.upstreams {
+        upstream.priority = 0;
+    }
+    let mut world = World::new(config.clone());
+    world.waits_secs(SECONDS);
+    sends_all_to(&mut world, &mut config, 0);
+    crowd(&mut world);
+    (world, config)
+}
+
+/// Where a device was before, its upstream may still be on the same block, and would see the same share again.
+#[test]
+fn a_device_that_comes_back_to_a_tip_hands_in_no_share_twice() {
+    for modes in pairs() {
+        let (mut world, mut config) = at_the_first(&modes);
+        let works = works(&world);
+        let mut found = Vec::new();
+        for (device, work) in &works {
+            found.push(world.digs_on(*device, work));
+        }
+        assert_eq!(shares(&world, 0), CROWD);
+        sends_all_to(&mut world, &mut config, 1);
+        // Late ones, one of them once more.
+        for ((device, work), found) in works.iter().zip(&found) {
+            world.digs_on(*device, work);
+            world.hands_in(*device, work, found, None);
+        }
+        assert_eq!(shares(&world, 0), 2 * CROWD, "{modes:?}");
+        for _ in 0..2 {
+            let link = world.link(1);
+            world.upstreams[1].new_tip(link);
+            world.run();
+            world.dig_all();
+        }
+        assert_eq!(shares(&world, 1), 2 * CROWD, "{modes:?}");
+        sends_all_to(&mut world, &mut config, 0);
+        for ((device, work), found) in works.iter().zip(&found) {
+            let work = world.devices[*device].work(work.channel_id());
+            world.hands_in(*device, &work, found, None);
+        }
+        let devices = world.devices.iter();
+        let codes: Vec<_> = devices.flat_map(Device::codes).collect();
+        assert_eq!(codes, ["duplicate-share"; 2 * CROWD], "{modes:?}");
+        assert_eq!(shares(&world, 0), 2 * CROWD, "{modes:?}");
+        world.dig_all();
+        assert_eq!(shares(&world, 0), 3 * CROWD, "{modes:?}");
+        world.waits_secs(2);
+        world.assert_devices_answered();
+        world.assert_books_balance();
+    }
+}
+
+/// Each stay is remembered for the shares of its jobs, up to a limit.
+#[test]
+fn shares_of_before_many_moves_are_late() {
+    for modes in pairs() {
+        let (mut world, mut config) = at_the_first(&modes);
+        let works = works(&world);
+        for moves in 1..=MAX_EARLIER_GROUPS {
+            sends_all_to(&mut world, &mut config, moves % 2);
+            for (device, work) in &works {
+                world.digs_on(*device, work);
+            }
+            assert_eq!(shares(&world, 0), moves * CROWD, "{modes:?}");
+        }
+        world.waits_secs(2);
+        assert_content(&world);
+        sends_all_to(&mut world, &mut config, 1);
+        for (device, work) in &works {
+            world.digs_on(*device, work);
+        }
+        let devices = world.devices.iter();
+        let codes: Vec<_> = devices.flat_map(Device::codes).collect();
+        assert_eq!(codes, ["stale-share"; CROWD], "{modes:?}");
+        world.dig_all();
+        world.waits_secs(2);
+        world.assert_devices_answered();
+        world.assert_books_balance();
     }
 }
 
