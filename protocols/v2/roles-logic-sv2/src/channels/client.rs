@@ -536,8 +536,12 @@ impl ClientChannels {
         reason_code: Str0255<'a>,
     ) -> Result<CloseChannel<'a>, ClientError> {
         let at = self.channel_at(channel_id).ok_or(ClientError::NotOpen)?;
-        self.channels.remove(at);
+        let group_id = self.channels.remove(at).group_id;
         self.remember(channel_id);
+        // Until the server has read this it works for the group too.
+        if self.channels.iter().all(|other| other.group_id != group_id) {
+            self.remember(group_id);
+        }
         Ok(CloseChannel {
             channel_id,
             reason_code,

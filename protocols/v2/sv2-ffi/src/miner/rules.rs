@@ -532,8 +532,13 @@ impl Channels {
     pub(super) fn remove(&mut self, channel_id: u32) {
         let is_it = |channel: &Channel| channel.is_open() && channel.id == channel_id;
         if let Some(at) = self.list.iter().position(is_it) {
-            self.list.remove(at);
+            let group_id = self.list.remove(at).group_id;
             self.remember(channel_id);
+            // Until the server has read this it works for the group too.
+            let is_left = |other: &Channel| other.is_open() && other.group_id == group_id;
+            if !self.list.iter().any(is_left) {
+                self.remember(group_id);
+            }
         }
     }
 }

@@ -257,6 +257,18 @@ fn answers_to_shares_never_sent_are_told_from_messages_that_crossed() {
     assert_eq!(take(&mut client, tip(61, 1, NBITS)), Err(R::UnknownChannel));
 }
 
+/// A server works for the whole group until it has read that the last channel of it is closed.
+#[test]
+fn a_group_is_spoken_of_after_its_last_channel_was_closed() {
+    use ClientReject as R;
+    let mut client = client();
+    client.close(STANDARD, "bye".try_into().unwrap()).unwrap();
+    let work = extended_job(GROUP, &[0; 4]);
+    assert_eq!(take(&mut client, work.clone()), Ok(()));
+    client.close(EXTENDED, "bye".try_into().unwrap()).unwrap();
+    assert_eq!(take(&mut client, work), Err(R::FormerChannel));
+}
+
 #[test]
 fn a_tip_without_its_job_ends_the_work() {
     let mut client = client();

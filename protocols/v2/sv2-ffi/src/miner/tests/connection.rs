@@ -175,7 +175,7 @@ fn work_ends_with_its_tip_and_headers_with_their_job() {
     client.close(2, "bye".try_into().unwrap()).unwrap();
     assert_eq!(client.submit(&new, &good, at(2)), Err(MinerError::NotOpen));
     // What was on its way is no lie.
-    let told = receive(&mut client, &server.frame(&tip(2, 9)), at(2));
+    let told = receive(&mut client, &server.frame(&tip(GROUP, 9)), at(2));
     let reason = ClientReject::FormerChannel;
     assert_eq!(
         told,
