@@ -140,6 +140,8 @@ pub struct ExtranonceAllocator {
     free: Vec<u32>,
     /// Released on the present tip.
     retiring: Vec<u32>,
+    /// Released before [`Self::begin_tips`].
+    due: Vec<u32>,
 }
 
 impl ExtranonceAllocator {
@@ -195,6 +197,7 @@ impl ExtranonceAllocator {
             next: 0,
             free: Vec::new(),
             retiring: Vec::new(),
+            due: Vec::new(),
         })
     }
 
@@ -210,7 +213,8 @@ impl ExtranonceAllocator {
 
     /// Prefixes on loan.
     pub fn in_use(&self) -> u64 {
-        self.next - self.free.len() as u64 - self.retiring.len() as u64
+        let released = self.free.len() + self.retiring.len() + self.due.len();
+        self.next - released as u64
     }
 
     /// A prefix as long as the full extranonce, for a standard channel.
@@ -248,7 +252,20 @@ impl ExtranonceAllocator {
 
     /// A new tip made all earlier jobs stale: prefixes released before may be lent again.
     pub fn advance_tip(&mut self) {
-        self.free.append(&mut self.retiring);
+        self.begin_tips();
+        self.end_tips();
+    }
+
+    /// For work of several sources, each with a tip of its own: one of them has a new tip, the first since
+    /// [`Self::end_tips`]. Prefixes released before may be lent again when all have had one.
+    pub fn begin_tips(&mut self) {
+        self.due.append(&mut self.retiring);
+    }
+
+    /// Each source has had a new tip since [`Self::begin_tips`]. What was released since then waits for the next time: some
+    /// of the tips were there by then.
+    pub fn end_tips(&mut self) {
+        self.free.append(&mut self.due);
     }
 
     fn take_number(&mut self) -> Result<u32, ExtranonceError> {
@@ -357,6 +374,26 @@ mod tests {
         );
         allocator.advance_tip();
         assert_eq!(allocator.allocate_extended(7).unwrap().as_bytes(), bytes);
+        assert_eq!(allocator.in_use(), 256);
+    }
+
+    #[test]
+    fn what_is_released_between_tips_of_several_sources_waits_for_the_next_of_all() {
+        let mut allocator = ExtranonceAllocator::new(layout(0, 1), 0).unwrap();
+        let mut lent: Vec<_> = (0..256)
+            .map(|_| allocator.allocate_extended(7).unwrap())
+            .collect();
+        allocator.release(lent.pop().unwrap());
+        allocator.begin_tips();
+        allocator.release(lent.pop().unwrap());
+        assert_eq!(allocator.in_use(), 254);
+        assert!(allocator.allocate_extended(7).is_err());
+        for _ in 0..2 {
+            allocator.end_tips();
+            lent.push(allocator.allocate_extended(7).unwrap());
+            assert!(allocator.allocate_extended(7).is_err());
+            allocator.begin_tips();
+        }
         assert_eq!(allocator.in_use(), 256);
     }
 

@@ -172,8 +172,8 @@ impl Proxy {
         miner.is_some_and(|miner| miner.source == source)
     }
 
-    /// The tip of a link's work: numbers of miners that left are given free when each link that is used had a new one, for
-    /// then no share of theirs can count.
+    /// The tip of a link's work: numbers of miners that left are given free when each link that is used had a new one since,
+    /// for then no share of theirs can count.
     fn note_tip(&mut self, id: LinkId, work: &Work) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
@@ -182,10 +182,13 @@ impl Proxy {
         if former.as_ref() == Some(work.tip()) || !self.used.contains(&id) {
             return;
         }
+        if self.new_tips.is_empty() {
+            self.numbers.begin_tips();
+        }
         self.new_tips.insert(id);
         if self.used.iter().all(|used| self.new_tips.contains(used)) {
             self.new_tips.clear();
-            self.numbers.advance_tip();
+            self.numbers.end_tips();
         }
     }
 

@@ -438,6 +438,30 @@ fn what_tells_miners_apart_is_given_again_when_every_upstream_had_a_new_block() 
     assert_eq!(next(1, "alice.rig3"), part);
 }
 
+#[test]
+fn what_tells_miners_apart_is_not_given_again_by_a_block_that_was_there_when_its_owner_left() {
+    let mut world = World::new(divided(Aggregated, &[1, 1]));
+    world.waits_secs(SECONDS);
+    let first = world.miner("alice.rig0");
+    let part = world.miners[first].part();
+    let new_tip = |world: &mut World, at: usize| {
+        let link = world.link(at);
+        world.upstreams[at].new_tip(link);
+        world.run();
+    };
+    new_tip(&mut world, 0);
+    world.leaves(first);
+    world.waits(PARK_TIME);
+    let mut next = |at: usize, name: &str| {
+        new_tip(&mut world, at);
+        let miner = world.miner(name);
+        world.miners[miner].part()
+    };
+    assert_ne!(next(1, "alice.rig1"), part);
+    assert_ne!(next(0, "alice.rig2"), part);
+    assert_eq!(next(1, "alice.rig3"), part);
+}
+
 /// A job on an upstream's old tip is stale also for a miner that works elsewhere by now.
 #[test]
 fn late_shares_of_a_miner_that_moved_are_judged_by_their_own_upstream() {
