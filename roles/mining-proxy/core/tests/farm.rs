@@ -81,6 +81,16 @@ fn rules(modes: [ChannelMode; 3], priorities: [u32; 3]) -> ProxyConfig {
     config
 }
 
+/// Whether this work may have the same share as the one before.
+fn is_as_before(before: &Work, found: &FoundShare, work: &Work) -> bool {
+    let is_same_tip = before.tip().is_same_block(work.tip());
+    let has_room = found.extranonce.len() == work.extranonce_size();
+    is_same_tip
+        && has_room
+        && before.channel_id() == work.channel_id()
+        && found.ntime >= work.min_ntime()
+}
+
 fn mining(frame: &Frame, peer: Peer, act: impl FnOnce(&MiningMessage<'_>)) {
     let (extension_type, msg_type, payload) = frame;
     let routed = Router::new(Protocol::MINING, peer).route(*extension_type, *msg_type, payload);
@@ -242,6 +252,8 @@ impl Farm {
         let again = self.seats[device].last.clone();
         let (work, found) = match (self.random.below(8), again) {
             (0, Some((work, found))) => (work, found),
+            // Firmware that begins each job anew finds it again.
+            (1, Some((before, found))) if is_as_before(&before, &found, &work) => (work, found),
             (1, _) => {
                 let mut found = self.world.devices[device].find_below(&work, &Target::MAX);
                 found.nonce = self.random.below(1 << 30) as u32;
