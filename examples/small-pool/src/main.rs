@@ -19,6 +19,12 @@ use stratum_runtime::{SystemClock, bind};
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
 
+/// Miners served at a time; one more waits until another has left.
+const MAX_MINERS: usize = 100;
+
+/// Pause after a connection that could not be taken, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A Stratum V2 pool without encryption, for a network of your own
 #[derive(Parser)]
 #[command(name = "small-pool", version)]
@@ -122,10 +128,14 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let mut miners = JoinSet::new();
     while pool.good_shares.get() < pool.count {
         tokio::select! {
-            Ok((stream, _)) = listener.accept() => {
-                miners.spawn_local(serve(pool.clone(), stream, clock));
-            }
-            Some(Ok(ended)) = miners.join_next() => println!("a miner is gone: {ended:?}"),
+            accepted = listener.accept(), if miners.len() < MAX_MINERS => match accepted {
+                Ok((stream, _)) => drop(miners.spawn_local(serve(pool.clone(), stream, clock))),
+                Err(error) => {
+                    println!("a miner cannot be let in: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = miners.join_next() => println!("a miner is gone: {ended:?}"),
         }
     }
     Ok(())

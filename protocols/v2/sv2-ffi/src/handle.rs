@@ -190,18 +190,6 @@ pub(crate) struct Borrowed<T: Object> {
     back_to: usize,
 }
 
-impl<T: Object> Borrowed<T> {
-    /// Leaves the handle broken: its object was changed half way.
-    #[cfg(any(feature = "miner", test))]
-    #[allow(
-        dead_code,
-        reason = "whether there is a caller depends on the features"
-    )]
-    pub(crate) fn break_handle(&mut self) {
-        self.back_to = self.back_to & !STATE_MASK | BROKEN;
-    }
-}
-
 impl<T: Object> Deref for Borrowed<T> {
     type Target = T;
 
